@@ -1,0 +1,5 @@
+//! Links the driver as a Windows driver; see wdk-build.
+
+fn main() -> Result<(), wdk_build::ConfigError> {
+    wdk_build::configure_wdk_binary_build()
+}

@@ -1,0 +1,1 @@
+//! IOCTL codes and wire structures between wskclient.sys and its tools

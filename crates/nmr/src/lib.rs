@@ -1,0 +1,1 @@
+//! A Network Module Registrar over NT kernel functions

@@ -1,0 +1,1 @@
+//! An NT kernel in a Linux process, for network drivers

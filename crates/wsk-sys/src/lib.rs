@@ -1,0 +1,1 @@
+//! Bindings of wsk.h and netioddk.h for windows-drivers-rs drivers

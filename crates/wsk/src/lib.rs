@@ -1,0 +1,1 @@
+//! Safe, async Winsock Kernel sockets for Rust drivers, with the lifecycle built in

@@ -1,0 +1,2 @@
+//! wskclient.sys.
+#![no_std]

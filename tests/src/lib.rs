@@ -1,0 +1,1 @@
+//! Tests that load the built .sys in the bench.

@@ -1,0 +1,3 @@
+//! Builds, runs, tests and tidies wskclient.
+
+fn main() {}
