@@ -1,1 +1,24 @@
-//! The lifecycle of a WSK client as pure state: rundown counts, socket table, operations, registration
+//! The lifecycle of a WSK client as pure state: no FFI, no allocation of its own, no locks.
+//!
+//! What decides whether a driver may be unloaded is decided here, each time in one atomic step, and judged by loom
+//! (`cargo xtask test` runs `tests/loom.rs`). No protocol depends on `SeqCst`.
+//!
+//! From the outside in:
+//! - [`registration`]: one registration in the NMR, taken away and brought back (L33).
+//! - [`rundown`]: the count of rights to call and the step that decides who completes a detach (L12-L18, L23).
+//! - [`table`]: the open sockets of a binding (L14, L19).
+//! - [`op`]: one operation between its call, its IRP and its future (L13, L22, L35, L37).
+//! - [`task`]: one task of the executor between its wakers and its runner (L36).
+//!
+//! The rules are those of `docs/lifecycle.md`.
+#![no_std]
+
+#[cfg(any(test, loom))]
+extern crate std;
+
+pub mod op;
+mod primitives;
+pub mod registration;
+pub mod rundown;
+pub mod table;
+pub mod task;

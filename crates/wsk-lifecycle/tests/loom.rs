@@ -1,0 +1,292 @@
+//! Every interleaving, up to a stated preemption bound, of the state that decides (`RUSTFLAGS="--cfg loom"`).
+//!
+//! What each model checks is the promise, not the steps: exactly one completion when detach was pending and none when it
+//! was not, no right granted after the end, one release of each operation's right, one owner of its payload.
+#![cfg(loom)]
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU32, Ordering};
+use loom::thread;
+use wsk_lifecycle::op::{Dropped, OpState, Owner, Returned};
+use wsk_lifecycle::registration::{RegistrationState, State, Turn};
+use wsk_lifecycle::rundown::{Acquired, BeginEnd, Phase, Released, Right, Rundown};
+use wsk_lifecycle::task::{AfterPoll, TaskState};
+
+/// How many involuntary switches loom tries in one execution; `LOOM_MAX_PREEMPTIONS` overrides it.
+const PREEMPTIONS: usize = 3;
+
+fn model(run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(PREEMPTIONS));
+    builder.check(run);
+}
+
+/// A binding as detach and its users see it. `completions` counts calls of NmrClientDetachProviderComplete.
+#[derive(Default)]
+struct Binding {
+    rundown: Rundown,
+    completions: AtomicU32,
+    /// Stands for what the provider would free after completion: calls in progress there.
+    in_provider: AtomicU32,
+}
+
+impl Binding {
+    fn open() -> Arc<Self> {
+        let binding = Self::default();
+        assert!(binding.rundown.open());
+        Arc::new(binding)
+    }
+
+    fn finish(&self, released: Released) {
+        if released == Released::Last {
+            assert_eq!(self.in_provider.load(Ordering::Acquire), 0, "completed with a call in progress");
+            self.completions.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// One call: enter, be inside, leave. A refused one may be the last to leave.
+    fn call(&self) {
+        match self.rundown.acquire() {
+            Acquired::Granted => {
+                self.in_provider.fetch_add(1, Ordering::Relaxed);
+                assert_eq!(self.completions.load(Ordering::Acquire), 0, "entered after completion");
+                self.in_provider.fetch_sub(1, Ordering::Relaxed);
+                self.finish(self.rundown.release(Right::Enter));
+            }
+            Acquired::Refused => {}
+            Acquired::RefusedLast => self.finish(Released::Last),
+        }
+    }
+
+    /// A call that makes a socket, whose close gives the drain right back.
+    fn open_and_close(&self) {
+        match self.rundown.acquire() {
+            Acquired::Granted => {
+                self.rundown.acquire_more(Right::Drain);
+                self.finish(self.rundown.release(Right::Enter));
+                self.finish(self.rundown.release(Right::Drain));
+            }
+            Acquired::Refused => {}
+            Acquired::RefusedLast => self.finish(Released::Last),
+        }
+    }
+
+    /// The detach callback: `true` for STATUS_PENDING. The drain item's right is given back by `drained`.
+    fn detach(&self) -> bool {
+        match self.rundown.begin_end() {
+            BeginEnd::Busy => {
+                self.finish(self.rundown.release(Right::Enter));
+                true
+            }
+            BeginEnd::Idle => false,
+            BeginEnd::Already => panic!("detached twice"),
+        }
+    }
+
+    fn check(&self, pending: bool) {
+        assert_eq!(self.completions.load(Ordering::Acquire), u32::from(pending));
+        assert_eq!(self.rundown.snapshot().phase, Phase::Done);
+    }
+}
+
+#[test]
+fn l18_two_calls_against_detach_complete_exactly_once_when_pending() {
+    model(|| {
+        let binding = Binding::open();
+        let callers: [_; 2] = core::array::from_fn(|_| {
+            let binding = binding.clone();
+            thread::spawn(move || binding.call())
+        });
+        let pending = binding.detach();
+        for caller in callers {
+            caller.join().unwrap();
+        }
+        binding.check(pending);
+    });
+}
+
+#[test]
+fn l18_a_socket_made_and_closed_against_detach_and_a_late_call() {
+    model(|| {
+        let binding = Binding::open();
+        let (maker, caller) = (binding.clone(), binding.clone());
+        let maker = thread::spawn(move || maker.open_and_close());
+        let caller = thread::spawn(move || caller.call());
+        let pending = binding.detach();
+        maker.join().unwrap();
+        caller.join().unwrap();
+        binding.check(pending);
+    });
+}
+
+#[test]
+fn l09_open_against_detach_stays_shut_or_was_open() {
+    model(|| {
+        let binding = Arc::new(Binding::default());
+        let opener = binding.clone();
+        let opener = thread::spawn(move || {
+            if opener.rundown.open() {
+                opener.call();
+            }
+        });
+        let pending = binding.detach();
+        opener.join().unwrap();
+        binding.check(pending);
+        assert!(!binding.rundown.is_open());
+    });
+}
+
+#[test]
+fn l23_the_last_one_inside_hands_the_socket_over_once() {
+    model(|| {
+        let inside = Arc::new(Rundown::new_open());
+        let closers = Arc::new(AtomicU32::new(0));
+        let users: [_; 2] = core::array::from_fn(|_| {
+            let (inside, closers) = (inside.clone(), closers.clone());
+            thread::spawn(move || {
+                let last = match inside.acquire() {
+                    Acquired::Granted => inside.release(Right::Enter) == Released::Last,
+                    Acquired::Refused => false,
+                    Acquired::RefusedLast => true,
+                };
+                closers.fetch_add(u32::from(last), Ordering::AcqRel);
+            })
+        });
+        let idle = match inside.begin_end() {
+            BeginEnd::Idle => true,
+            BeginEnd::Busy => inside.release(Right::Enter) == Released::Last,
+            BeginEnd::Already => panic!("closed twice"),
+        };
+        closers.fetch_add(u32::from(idle), Ordering::AcqRel);
+        for user in users {
+            user.join().unwrap();
+        }
+        assert_eq!(closers.load(Ordering::Acquire), 1);
+    });
+}
+
+/// Rights and payloads of one operation: each goes exactly once.
+#[derive(Default)]
+struct Op {
+    state: OpState,
+    rights_back: AtomicU32,
+    payload_taken: AtomicU32,
+}
+
+impl Op {
+    fn complete(&self) {
+        let completed = self.state.complete();
+        self.rights_back.fetch_add(u32::from(completed.release), Ordering::AcqRel);
+        self.payload_taken.fetch_add(u32::from(completed.payload == Owner::Completion), Ordering::AcqRel);
+    }
+
+    fn submit_returned(&self, failed: bool) -> Returned {
+        let returned = self.state.returned(failed);
+        if returned != Returned::Pending {
+            self.rights_back.fetch_add(1, Ordering::AcqRel);
+        }
+        returned
+    }
+
+    fn drop_future(&self) {
+        if self.state.dropped() == Dropped::Payload {
+            self.payload_taken.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn check(&self) {
+        assert_eq!(self.rights_back.load(Ordering::Acquire), 1, "in-flight rights given back");
+        assert_eq!(self.payload_taken.load(Ordering::Acquire), 1, "payload taken");
+    }
+}
+
+#[test]
+fn l13_completion_against_return_and_drop() {
+    for failed in [false, true] {
+        model(move || {
+            let op = Arc::new(Op::default());
+            let completer = op.clone();
+            let completer = thread::spawn(move || completer.complete());
+            let _ = op.submit_returned(failed);
+            op.drop_future();
+            completer.join().unwrap();
+            op.check();
+        });
+    }
+}
+
+#[test]
+fn l22_a_future_that_waits_takes_the_payload() {
+    model(|| {
+        let op = Arc::new(Op::default());
+        let completer = op.clone();
+        let completer = thread::spawn(move || completer.complete());
+        let _ = op.submit_returned(false);
+        completer.join().unwrap();
+        assert!(op.state.is_back());
+        op.payload_taken.fetch_add(1, Ordering::AcqRel);
+        op.check();
+    });
+}
+
+#[test]
+fn l35_late_completion_against_reclaim() {
+    model(|| {
+        let op = Arc::new(Op::default());
+        assert_eq!(op.submit_returned(true), Returned::Parked);
+        let reclaimer = op.clone();
+        let reclaimer = thread::spawn(move || u32::from(reclaimer.state.reclaim()));
+        op.drop_future();
+        op.payload_taken.fetch_add(reclaimer.join().unwrap(), Ordering::AcqRel);
+        op.check();
+    });
+}
+
+#[test]
+fn l36_no_wake_is_lost_and_no_task_is_queued_twice() {
+    model(|| {
+        let task = Arc::new(TaskState::new_scheduled());
+        let queued = Arc::new(AtomicU32::new(0));
+        task.begin();
+        let wakers: [_; 2] = core::array::from_fn(|_| {
+            let (task, queued) = (task.clone(), queued.clone());
+            thread::spawn(move || queued.fetch_add(u32::from(task.wake()), Ordering::AcqRel))
+        });
+        let requeue = task.pending() == AfterPoll::Requeue;
+        queued.fetch_add(u32::from(requeue), Ordering::AcqRel);
+        for waker in wakers {
+            waker.join().unwrap();
+        }
+        assert_eq!(queued.load(Ordering::Acquire), 1);
+    });
+}
+
+#[test]
+fn l33_two_deactivations_and_an_activation_have_one_owner_at_a_time() {
+    model(|| {
+        let registration = Arc::new(RegistrationState::new());
+        assert_eq!(registration.begin_register(), Turn::Own);
+        registration.registered(true);
+        let owners = Arc::new(AtomicU32::new(0));
+        let others: [_; 2] = core::array::from_fn(|terminal| {
+            let (registration, owners) = (registration.clone(), owners.clone());
+            thread::spawn(move || {
+                if registration.begin_deregister(terminal == 1) == Turn::Own {
+                    assert_eq!(owners.fetch_add(1, Ordering::AcqRel), 0);
+                    owners.fetch_sub(1, Ordering::AcqRel);
+                    registration.deregistered();
+                }
+            })
+        });
+        if registration.begin_register() == Turn::Own {
+            assert_eq!(owners.fetch_add(1, Ordering::AcqRel), 0);
+            owners.fetch_sub(1, Ordering::AcqRel);
+            registration.registered(true);
+        }
+        for other in others {
+            other.join().unwrap();
+        }
+        assert!(matches!(registration.begin_register(), Turn::Terminal));
+        assert!(matches!(registration.state(), State::In | State::Out));
+    });
+}
