@@ -1,3 +1,30 @@
-//! Builds, runs, tests and tidies wskclient.
+//! Builds, checks, runs and tests wskclient: `cargo xtask <command>`.
+//!
+//! One module per concern: [`toolchain`] finds Rust, LLVM and the kit's folder, [`apt`] installs what is missing,
+//! [`kit`] makes a small WDK out of `sdk/`, [`shim`] lets wdk-build run on hosts that are not Windows, [`build`]
+//! builds the driver, [`panics`], [`layouts`] and [`imports`] judge the result, and [`commands`] is the command line.
 
-fn main() {}
+mod apt;
+mod build;
+mod commands;
+mod kit;
+mod shim;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if shim::is_requested() {
+        return report(shim::run());
+    }
+    report(commands::run())
+}
+
+/// Prints an error with its causes and turns the outcome into an exit status.
+fn report(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,1 +1,2 @@
 //! IOCTL codes and wire structures between wskclient.sys and its tools
+#![no_std]

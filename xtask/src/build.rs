@@ -1,0 +1,168 @@
+//! Builds the driver: `wskclient.sys` with its `.pdb` and `.map`, under `target/wskclient/<profile>`.
+
+use std::{
+    env, fmt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    kit::{self, Kit},
+    shim,
+    toolchain::{Rust, TARGET, Toolchain},
+    workspace::{copy_if_changed, root, run, target},
+};
+
+/// How the driver is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    Debug,
+    Release,
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Debug => "debug",
+            Self::Release => "release",
+        })
+    }
+}
+
+/// What a build gives.
+pub struct Artifacts {
+    pub sys: PathBuf,
+    pub pdb: PathBuf,
+    pub map: PathBuf,
+}
+
+/// Builds the driver and gives the paths of what came out.
+pub fn driver(profile: Profile) -> Result<Artifacts> {
+    let builder = Builder::prepare()?;
+    let mut cargo = builder.cargo("build");
+    cargo.args(["--package", "wskclient", "--lib"]);
+    if profile == Profile::Release {
+        cargo.arg("--release");
+    }
+    run(&mut cargo)?;
+    collect(&builder.output(profile), &target("wskclient").join(profile.to_string()))
+}
+
+/// Checks the crates that only a driver build compiles, with clippy where the toolchain has it.
+pub fn check() -> Result<()> {
+    let builder = Builder::prepare()?;
+    run(builder.cargo(builder.lint()).args(["--package", "wsk-sys", "--package", "wsk", "--package", "wskclient", "--lib"]))
+}
+
+/// What cargo leaves in its folders becomes a driver's usual set of files.
+fn collect(from: &Path, to: &Path) -> Result<Artifacts> {
+    Ok(Artifacts {
+        sys: copy_if_changed(&from.join("wskclient.dll"), to.join("wskclient.sys"))?,
+        pdb: copy_if_changed(&from.join("wskclient.pdb"), to.join("wskclient.pdb"))?,
+        map: copy_if_changed(&from.join("deps/wskclient.map"), to.join("wskclient.map"))?,
+    })
+}
+
+/// A toolchain, a kit, and the environment that makes cargo build drivers with them.
+struct Builder {
+    toolchain: Toolchain,
+    kit: Kit,
+    wrapper: PathBuf,
+}
+
+impl Builder {
+    fn prepare() -> Result<Self> {
+        let toolchain = Toolchain::find()?;
+        let kit = Kit::prepare(&toolchain.llvm)?;
+        let this = env::current_exe().context("could not find this program's own file")?;
+        // A copy, so that a build is not disturbed when xtask itself is rebuilt meanwhile.
+        let wrapper = copy_if_changed(&this, kit.root().join("rustc-shim"))?;
+        make_executable(&wrapper)?;
+        Ok(Self { toolchain, kit, wrapper })
+    }
+
+    /// Where cargo puts what it builds.
+    fn output(&self, profile: Profile) -> PathBuf {
+        target("driver").join(TARGET).join(profile.to_string())
+    }
+
+    fn lint(&self) -> &'static str {
+        match &self.toolchain.rust {
+            Rust::Installed => "clippy",
+            Rust::FromSource { rustc } if rustc.with_file_name("clippy-driver").exists() => "clippy",
+            Rust::FromSource { .. } => "check",
+        }
+    }
+
+    fn cargo(&self, command: &str) -> Command {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(root()).arg(command).args(["--target", TARGET, "--target-dir"]).arg(target("driver"));
+        self.set_rust(&mut cargo, command);
+        self.set_tools(&mut cargo);
+        cargo
+    }
+
+    fn set_rust(&self, cargo: &mut Command, command: &str) {
+        for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"] {
+            cargo.env_remove(name);
+        }
+        if let Rust::FromSource { rustc } = &self.toolchain.rust {
+            cargo.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
+            cargo.args(["-Zbuild-std=core,alloc,compiler_builtins", "-Zbuild-std-features=compiler-builtins-mem"]);
+            if command == "clippy" {
+                cargo.env("RUSTC_WORKSPACE_WRAPPER", rustc.with_file_name("clippy-driver"));
+            }
+        }
+        cargo.env("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_RUSTFLAGS", self.rustflags());
+        cargo.env("RUSTC_WRAPPER", &self.wrapper).env(shim::VARIABLE, self.kit.root().join("shim"));
+    }
+
+    /// A static C runtime, which wdk-build insists on, and no path of this machine in the driver.
+    fn rustflags(&self) -> String {
+        let mut flags = format!("-Ctarget-feature=+crt-static --remap-path-prefix={}=.", root().display());
+        for (from, to) in self.foreign_sources() {
+            flags += &format!(" --remap-path-prefix={}={to}", from.display());
+        }
+        flags
+    }
+
+    /// Where sources come from that are not ours, and what panic messages and debug information call these folders.
+    fn foreign_sources(&self) -> Vec<(PathBuf, &'static str)> {
+        let mut folders = Vec::new();
+        if let Rust::FromSource { rustc } = &self.toolchain.rust {
+            let library = rustc.parent().and_then(Path::parent).map(|root| root.join("lib/rustlib/src/rust/library"));
+            folders.extend(library.map(|library| (library, "/rust/library")));
+        }
+        let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+        let home = home.or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
+        let registries = home.and_then(|home| home.join("registry/src").read_dir().ok());
+        folders.extend(registries.into_iter().flatten().flatten().map(|entry| (entry.path(), "/registry")));
+        folders
+    }
+
+    fn set_tools(&self, cargo: &mut Command) {
+        let llvm = &self.toolchain.llvm;
+        cargo
+            .env("WDKContentRoot", self.kit.root())
+            .env("Version_Number", kit::VERSION)
+            .env("LIBCLANG_PATH", llvm.libclang())
+            .env("CC_x86_64_pc_windows_msvc", llvm.tool("clang-cl"))
+            .env("AR_x86_64_pc_windows_msvc", llvm.tool("llvm-lib"))
+            .env("CFLAGS_x86_64_pc_windows_msvc", format!("/clang:-ffile-prefix-map={}=.", root().display()))
+            .env("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER", llvm.tool("lld-link"));
+    }
+}
+
+#[cfg(unix)]
+fn make_executable(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let permissions = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(path, permissions).with_context(|| format!("could not make {} executable", path.display()))
+}
+
+#[cfg(not(unix))]
+fn make_executable(_: &Path) -> Result<()> {
+    Ok(())
+}
