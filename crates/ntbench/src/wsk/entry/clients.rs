@@ -1,0 +1,182 @@
+//! The functions of WSK_PROVIDER_DISPATCH.
+
+#![allow(unsafe_code)] // The edge to drivers: everything comes by pointer.
+
+use std::ffi::c_void;
+
+use nt_abi::wsk::*;
+use nt_abi::{DISPATCH_LEVEL, GUID, IRP, NtStatus, PASSIVE_LEVEL, UNICODE_STRING};
+
+use super::{check_place, on_client};
+use crate::wsk::address;
+use crate::wsk::client::Client;
+use crate::wsk::connect::Wish;
+use crate::wsk::control::Control;
+use crate::wsk::faults::{Action, Function, Moment};
+use crate::wsk::perform::answer;
+use crate::wsk::request::{Outcome, Request};
+use crate::wsk::socket::Kind;
+
+fn wish(
+    family: u16,
+    kind: (u16, u32, u32),
+    context: *mut c_void,
+    dispatch: *const c_void,
+) -> Result<Wish, NtStatus> {
+    let family = address::family(family).ok_or(NtStatus::PROTOCOL_NOT_SUPPORTED)?;
+    let kind = match kind {
+        (SOCK_STREAM, IPPROTO_TCP, WSK_FLAG_LISTEN_SOCKET) => Kind::Listen,
+        (SOCK_STREAM, IPPROTO_TCP, WSK_FLAG_CONNECTION_SOCKET) => Kind::Connection,
+        (_, _, WSK_FLAG_BASIC_SOCKET) => Kind::Basic,
+        (kind, protocol, flags) => {
+            let detail = format!("type {kind}, protocol {protocol}, flags {flags:#x}: no such sockets here");
+            crate::wsk::trace("WskSocket", 0, Some(NtStatus::NOT_SUPPORTED), detail);
+            return Err(NtStatus::NOT_SUPPORTED);
+        }
+    };
+    Ok(Wish { kind, family, context, dispatch })
+}
+
+/// # IRQL
+/// <= DISPATCH_LEVEL
+pub(super) unsafe extern "win64" fn socket(
+    client: PWSK_CLIENT,
+    family: u16,
+    kind: u16,
+    protocol: u32,
+    flags: u32,
+    context: *mut c_void,
+    dispatch: *const c_void,
+    _process: *mut c_void,
+    _thread: *mut c_void,
+    _descriptor: *mut c_void,
+    irp: *mut IRP,
+) -> NtStatus {
+    let work = |client: &Client, request| {
+        let made = wish(family, (kind, protocol, flags), context, dispatch).and_then(|wish| client.socket(&wish));
+        answer(request, made.map(|socket| socket.address()))
+    };
+    // SAFETY: what the driver gave.
+    unsafe { on_client(Function::Socket, DISPATCH_LEVEL, client, irp, work) }
+}
+
+/// # IRQL
+/// <= DISPATCH_LEVEL
+pub(super) unsafe extern "win64" fn socket_connect(
+    client: PWSK_CLIENT,
+    kind: u16,
+    protocol: u32,
+    local: *mut SOCKADDR,
+    remote: *mut SOCKADDR,
+    flags: u32,
+    context: *mut c_void,
+    dispatch: *const WSK_CLIENT_CONNECTION_DISPATCH,
+    _process: *mut c_void,
+    _thread: *mut c_void,
+    _descriptor: *mut c_void,
+    irp: *mut IRP,
+) -> NtStatus {
+    let read = || {
+        if local.is_null() || remote.is_null() || flags != 0 {
+            return Err(NtStatus::INVALID_PARAMETER);
+        }
+        // SAFETY: what the driver gave.
+        unsafe {
+            let wish = wish((*local).sa_family, (kind, protocol, WSK_FLAG_CONNECTION_SOCKET), context, dispatch.cast())?;
+            let ends = (address::read(local, wish.family)?, address::read(remote, wish.family)?);
+            Ok((wish, ends))
+        }
+    };
+    let work = |client: &Client, request| match read() {
+        Ok((wish, (local, remote))) => client.socket_connect(request, &wish, local, remote),
+        Err(status) => Outcome::Done(request, status, 0),
+    };
+    // SAFETY: what the driver gave.
+    unsafe { on_client(Function::SocketConnect, DISPATCH_LEVEL, client, irp, work) }
+}
+
+/// # IRQL
+/// <= DISPATCH_LEVEL
+pub(super) unsafe extern "win64" fn control_client(
+    client: PWSK_CLIENT,
+    code: u32,
+    input_size: usize,
+    input: *mut c_void,
+    output_size: usize,
+    output: *mut c_void,
+    returned: *mut usize,
+    irp: *mut IRP,
+) -> NtStatus {
+    let function = Function::ControlClient;
+    let (input, output) = ((input.cast_const(), input_size), (output, output_size));
+    let control = Control { kind: WskIoctl, code, level: 0, input, output, returned };
+    if !irp.is_null() {
+        let work = |client: &Client, request| client.control_later(&control, request);
+        // SAFETY: what the driver gave.
+        return unsafe { on_client(function, DISPATCH_LEVEL, client, irp, work) };
+    }
+    check_place(function, DISPATCH_LEVEL);
+    // SAFETY: what the driver gave.
+    let Some(client) = (unsafe { Client::enter(client, function.name()) }) else { return NtStatus::INVALID_PARAMETER };
+    client.shared.faults.step(function, Moment::Enter);
+    let status = match client.shared.faults.plan(function) {
+        Some(Action::Fail(status) | Action::Abandon(status)) => status,
+        _ => client.control(&control),
+    };
+    client.shared.faults.step(function, Moment::Return);
+    status
+}
+
+fn lacking(function: Function, client: &Client, request: Request) -> Outcome {
+    let detail = String::from("name resolution is not there");
+    crate::wsk::trace(function.name(), client.address(), Some(NtStatus::NOT_SUPPORTED), detail);
+    Outcome::Done(request, NtStatus::NOT_SUPPORTED, 0)
+}
+
+/// # IRQL
+/// PASSIVE_LEVEL
+pub(super) unsafe extern "win64" fn get_address_info(
+    client: PWSK_CLIENT,
+    _node: *const UNICODE_STRING,
+    _service: *const UNICODE_STRING,
+    _name_space: u32,
+    _provider: *const GUID,
+    _hints: *const c_void,
+    _result: *mut *mut c_void,
+    _process: *mut c_void,
+    _thread: *mut c_void,
+    irp: *mut IRP,
+) -> NtStatus {
+    let work = |client: &Client, request| lacking(Function::GetAddressInfo, client, request);
+    // SAFETY: what the driver gave.
+    unsafe { on_client(Function::GetAddressInfo, PASSIVE_LEVEL, client, irp, work) }
+}
+
+/// # IRQL
+/// PASSIVE_LEVEL
+pub(super) unsafe extern "win64" fn free_address_info(client: PWSK_CLIENT, _info: *mut c_void) {
+    check_place(Function::FreeAddressInfo, PASSIVE_LEVEL);
+    // SAFETY: what the driver gave.
+    let client = unsafe { Client::enter(client, Function::FreeAddressInfo.name()) };
+    drop(client);
+    let text = String::from("WskFreeAddressInfo was given a list that WskGetAddressInfo never gave");
+    crate::verifier::violation("WSK-ARG", text);
+}
+
+/// # IRQL
+/// PASSIVE_LEVEL
+pub(super) unsafe extern "win64" fn get_name_info(
+    client: PWSK_CLIENT,
+    _address: *const SOCKADDR,
+    _length: u32,
+    _node: *mut UNICODE_STRING,
+    _service: *mut UNICODE_STRING,
+    _flags: u32,
+    _process: *mut c_void,
+    _thread: *mut c_void,
+    irp: *mut IRP,
+) -> NtStatus {
+    let work = |client: &Client, request| lacking(Function::GetNameInfo, client, request);
+    // SAFETY: what the driver gave.
+    unsafe { on_client(Function::GetNameInfo, PASSIVE_LEVEL, client, irp, work) }
+}

@@ -1,0 +1,366 @@
+//! Event callbacks of sockets: which are on, what is indicated, and what the client answers.
+
+#![allow(unsafe_code)] // It calls drivers, and lends them memory by pointer.
+
+use std::cell::RefCell;
+use std::mem::ManuallyDrop;
+use std::net::SocketAddr;
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
+
+use nt_abi::wsk::{
+    PFN_WSK_ACCEPT_EVENT, PFN_WSK_DISCONNECT_EVENT, PFN_WSK_RECEIVE_EVENT, WSK_BUF, WSK_CLIENT_CONNECTION_DISPATCH,
+    WSK_CLIENT_LISTEN_DISPATCH, WSK_DATA_INDICATION, WSK_EVENT_ACCEPT, WSK_EVENT_DISCONNECT, WSK_EVENT_RECEIVE,
+    WSK_FLAG_ABORTIVE, WSK_FLAG_AT_DISPATCH_LEVEL,
+};
+use nt_abi::{DISPATCH_LEVEL, MDL, MDL_SOURCE_IS_NONPAGED_POOL, NtStatus, PAGE_SIZE};
+
+use super::address::Sockaddr;
+use super::faults::{Function, Moment};
+use super::pump::Step;
+use super::request::Request;
+use super::socket::{Hold, Socket};
+use super::state::{Inner, Phase};
+use crate::callout;
+use crate::ke::irql;
+
+/// Bytes indicated to a client that accepts them, and to one that did not accept the last.
+const LARGE: usize = 65_536;
+const SMALL: usize = 512;
+
+/// Which events are on, and what is going on with them.
+pub(super) struct Events {
+    /// WSK_EVENT_* of this socket.
+    pub(super) enabled: u32,
+    /// WSK_EVENT_* of the connections that a listening socket hands to its accept event.
+    pub(super) inherit: u32,
+    /// On for ever (WSK_SET_STATIC_EVENT_CALLBACKS).
+    pub(super) fixed: u32,
+    /// The event whose callback is being called.
+    pub(super) running: u32,
+    /// The client did not accept data: nothing is indicated until it asks.
+    pub(super) suspended: bool,
+    /// The client accepted what it was last told of.
+    accepting: bool,
+    /// The end of the connection has been told.
+    pub(super) told_end: bool,
+    /// Waits for the callback of a disabled event to return.
+    pub(super) disabling: Option<Request>,
+}
+
+impl Events {
+    pub(super) fn new(fixed: u32) -> Self {
+        Self {
+            enabled: fixed,
+            inherit: 0,
+            fixed,
+            running: 0,
+            suspended: false,
+            accepting: true,
+            told_end: false,
+            disabling: None,
+        }
+    }
+
+    fn wants(&self, event: u32) -> bool {
+        self.enabled & event != 0
+    }
+
+    /// The request that waited for a callback which has now returned.
+    pub(super) fn disabled(&mut self) -> Option<Request> {
+        if self.running != 0 {
+            return None;
+        }
+        self.disabling.take()
+    }
+}
+
+/// Received data in the form in which clients are told of it.
+///
+/// # Invariants
+/// `body.data` describes the bytes from `start` to `end` whenever a client can see it.
+pub(super) struct Indication(ManuallyDrop<Box<Body>>);
+
+#[repr(C)]
+struct Body {
+    data: WSK_DATA_INDICATION,
+    mdl: MDL,
+    start: usize,
+    end: usize,
+    bytes: Box<[u8]>,
+}
+
+// SAFETY: the pointers inside point into the body itself.
+unsafe impl Send for Body {}
+
+thread_local! {
+    /// Memory for the next indications.
+    static SPARE: RefCell<Vec<Box<Body>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Indication {
+    /// Room for at least `size` bytes.
+    fn with_room(size: usize) -> Self {
+        let fits = |body: &Box<Body>| (body.bytes.len() == LARGE) == (size > SMALL);
+        let spare = SPARE.with_borrow_mut(|all| all.iter().position(fits).map(|at| all.swap_remove(at)));
+        let body = spare.unwrap_or_else(|| {
+            let bytes = vec![0; if size > SMALL { LARGE } else { SMALL }].into_boxed_slice();
+            let none = WSK_BUF { Mdl: std::ptr::null_mut(), Offset: 0, Length: 0 };
+            let data = WSK_DATA_INDICATION { Next: std::ptr::null_mut(), Buffer: none };
+            Box::new(Body { data, mdl: describe(&bytes), start: 0, end: 0, bytes })
+        });
+        Self(ManuallyDrop::new(body))
+    }
+
+    fn room(&mut self) -> &mut [u8] {
+        &mut self.0.bytes
+    }
+
+    fn filled(mut self, count: usize) -> Self {
+        (self.0.start, self.0.end) = (0, count);
+        self
+    }
+
+    /// The bytes that are left.
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.0.bytes[self.0.start..self.0.end]
+    }
+
+    /// Goes on; true if nothing is left.
+    pub(super) fn consume(&mut self, count: usize) -> bool {
+        self.0.start += count;
+        debug_assert!(self.0.start <= self.0.end);
+        self.0.start == self.0.end
+    }
+
+    /// What the client is told.
+    fn list(&mut self) -> *mut WSK_DATA_INDICATION {
+        let body = &mut **self.0;
+        body.mdl = describe(&body.bytes);
+        // INVARIANT: this is what `start` and `end` say.
+        body.data.Buffer = WSK_BUF { Mdl: &raw mut body.mdl, Offset: body.start as u32, Length: body.end - body.start };
+        body.data.Next = std::ptr::null_mut();
+        &raw mut body.data
+    }
+
+    /// Leaves it to the client, known by the pointer that the client has.
+    fn leave(mut self) -> NonNull<Indication> {
+        // SAFETY: the box is not used again; `self` is forgotten.
+        let body = unsafe { ManuallyDrop::take(&mut self.0) };
+        std::mem::forget(self);
+        NonNull::from(Box::leak(body)).cast()
+    }
+
+    /// Has it back.
+    ///
+    /// # Safety
+    /// `from` came from `leave`, and comes back once.
+    pub(super) unsafe fn back(from: NonNull<Indication>) -> Self {
+        // SAFETY: as the caller promises; `leave` leaked a box of a body.
+        Self(ManuallyDrop::new(unsafe { Box::from_raw(from.cast::<Body>().as_ptr()) }))
+    }
+}
+
+impl Drop for Indication {
+    fn drop(&mut self) {
+        // SAFETY: taken once, here.
+        let body = unsafe { ManuallyDrop::take(&mut self.0) };
+        let kept = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < 32 {
+                spare.push(body);
+            }
+        });
+        drop(kept);
+    }
+}
+
+fn describe(bytes: &[u8]) -> MDL {
+    let start = bytes.as_ptr() as usize;
+    MDL {
+        Next: std::ptr::null_mut(),
+        Size: size_of::<MDL>() as i16,
+        MdlFlags: MDL_SOURCE_IS_NONPAGED_POOL,
+        AllocationProcessorNumber: 0,
+        Reserved: 0,
+        Process: std::ptr::null_mut(),
+        MappedSystemVa: start as *mut _,
+        StartVa: (start & !(PAGE_SIZE - 1)) as *mut _,
+        ByteCount: bytes.len() as u32,
+        ByteOffset: (start & (PAGE_SIZE - 1)) as u32,
+    }
+}
+
+/// What a client is to be told.
+pub(super) enum Occurrence {
+    Data { call: PFN_WSK_RECEIVE_EVENT, indication: Indication, calls: u64 },
+    End { call: PFN_WSK_DISCONNECT_EVENT, flags: u32 },
+    Arrival { call: PFN_WSK_ACCEPT_EVENT, socket: Hold, local: SocketAddr, remote: SocketAddr },
+}
+
+impl Socket {
+    /// The client's table of connection events.
+    fn connection_events(&self) -> Option<&WSK_CLIENT_CONNECTION_DISPATCH> {
+        // SAFETY: the client's table stays as long as the socket.
+        unsafe { self.dispatch.load(Ordering::Acquire).cast::<WSK_CLIENT_CONNECTION_DISPATCH>().as_ref() }
+    }
+
+    /// The client's routine for accepted connections.
+    pub(super) fn accept_event(&self) -> Option<PFN_WSK_ACCEPT_EVENT> {
+        // SAFETY: as above; a listening socket's table is of this kind.
+        unsafe { self.dispatch.load(Ordering::Acquire).cast::<WSK_CLIENT_LISTEN_DISPATCH>().as_ref() }?.WskAcceptEvent
+    }
+
+    /// The next event of a connection, when no request takes precedence.
+    pub(super) fn event_step(&self, inner: &mut Inner) -> Option<Step> {
+        if inner.events.wants(WSK_EVENT_RECEIVE) && !inner.events.suspended && inner.receives.is_empty() {
+            if let Some(call) = self.connection_events().and_then(|table| table.WskReceiveEvent) {
+                inner.read_ahead(self.shared.faults.read_limit());
+                if let Some(indication) = inner.held.take() {
+                    inner.events.running = WSK_EVENT_RECEIVE;
+                    let calls = inner.receive_calls;
+                    return Some(Step::Tell(Occurrence::Data { call, indication, calls }));
+                }
+            }
+        }
+        if !inner.events.wants(WSK_EVENT_DISCONNECT) || inner.events.told_end {
+            return None;
+        }
+        let flags = inner.end_to_tell()?;
+        let call = self.connection_events().and_then(|table| table.WskDisconnectEvent)?;
+        inner.events.told_end = true;
+        inner.events.running = WSK_EVENT_DISCONNECT;
+        Some(Step::Tell(Occurrence::End { call, flags }))
+    }
+
+    /// Calls the client, and takes account of its answer.
+    pub(super) fn tell(&self, occurrence: Occurrence) {
+        let event = match occurrence {
+            Occurrence::Data { call, indication, calls } => self.tell_data(call, indication, calls),
+            Occurrence::End { call, flags } => self.tell_end(call, flags),
+            Occurrence::Arrival { call, socket, local, remote } => self.tell_arrival(call, socket, (local, remote)),
+        };
+        self.lock().events.running = 0;
+        self.shared.faults.step(event, Moment::Return);
+    }
+
+    fn tell_data(&self, call: PFN_WSK_RECEIVE_EVENT, mut indication: Indication, calls: u64) -> Function {
+        let indicated = indication.rest().len();
+        let mut accepted = indicated;
+        let list = indication.list();
+        let status = self.call_event(Function::ReceiveEvent, call as usize, |context, level| {
+            // SAFETY: the client enabled the event with this routine; the list is ours and stays during the call.
+            unsafe { call(context, level, list, indicated, &raw mut accepted) }
+        });
+        let mut inner = self.lock();
+        inner.events.accepting = status != NtStatus::DATA_NOT_ACCEPTED;
+        match status {
+            NtStatus::PENDING => inner.retained.push(indication.leave()),
+            NtStatus::SUCCESS if indication.consume(accepted.min(indicated)) => {}
+            _ => inner.not_accepted(indication, calls),
+        }
+        drop(inner);
+        match status {
+            NtStatus::SUCCESS => self.shared.counters.received(accepted.min(indicated)),
+            NtStatus::PENDING => self.shared.counters.received(indicated),
+            NtStatus::DATA_NOT_ACCEPTED => {}
+            other => self.complain("WSK-EVENT", Function::ReceiveEvent, &format!("the client answered {other}")),
+        }
+        Function::ReceiveEvent
+    }
+
+    fn tell_end(&self, call: PFN_WSK_DISCONNECT_EVENT, flags: u32) -> Function {
+        let status = self.call_event(Function::DisconnectEvent, call as usize, |context, level| {
+            // SAFETY: the client enabled the event with this routine.
+            unsafe { call(context, level | flags) }
+        });
+        if status != NtStatus::SUCCESS {
+            self.complain("WSK-EVENT", Function::DisconnectEvent, &format!("the client answered {status}"));
+        }
+        Function::DisconnectEvent
+    }
+
+    fn tell_arrival(&self, call: PFN_WSK_ACCEPT_EVENT, socket: Hold, ends: (SocketAddr, SocketAddr)) -> Function {
+        let (mut local, mut remote) = (Sockaddr::of(ends.0, self.family), Sockaddr::of(ends.1, self.family));
+        let mut context = std::ptr::null_mut();
+        let mut table: *const WSK_CLIENT_CONNECTION_DISPATCH = std::ptr::null();
+        let status = self.call_event(Function::AcceptEvent, call as usize, |listener, level| {
+            let (local, remote) = (local.as_mut_ptr(), remote.as_mut_ptr());
+            let accepted = socket.address() as *mut _;
+            // SAFETY: the client enabled the event with this routine; what is pointed to stays during the call.
+            unsafe { call(listener, level, local, remote, accepted, &raw mut context, &raw mut table) }
+        });
+        if status != NtStatus::SUCCESS {
+            if status != NtStatus::REQUEST_NOT_ACCEPTED {
+                self.complain("WSK-EVENT", Function::AcceptEvent, &format!("the client answered {status}"));
+            }
+            Socket::abandon(socket);
+            return Function::AcceptEvent;
+        }
+        socket.context.store(context, Ordering::Release);
+        socket.dispatch.store(table.cast_mut().cast(), Ordering::Release);
+        let _ = socket.watch(&socket.lock());
+        Function::AcceptEvent
+    }
+
+    /// Calls a routine of the client's with the socket's context and the flag for the IRQL.
+    fn call_event(
+        &self,
+        function: Function,
+        routine: usize,
+        call: impl FnOnce(*mut std::ffi::c_void, u32) -> NtStatus,
+    ) -> NtStatus {
+        self.shared.faults.step(function, Moment::Enter);
+        let context = self.context.load(Ordering::Acquire);
+        let status = irql::at_random(|| {
+            let level = if irql::current() == DISPATCH_LEVEL { WSK_FLAG_AT_DISPATCH_LEVEL } else { 0 };
+            callout::call(callout::Kind::Event, function.name(), routine, || call(context, level))
+        });
+        if crate::trace::io() {
+            super::trace_io(function.name(), self.address(), format!("{status}"));
+        }
+        status
+    }
+
+    /// The accept event's step, for a connection that no WskAccept waits for.
+    pub(super) fn arrival(&self, inner: &mut Inner) -> Option<PFN_WSK_ACCEPT_EVENT> {
+        let call = self.accept_event().filter(|_| inner.events.wants(WSK_EVENT_ACCEPT))?;
+        inner.events.running = WSK_EVENT_ACCEPT;
+        Some(call)
+    }
+}
+
+impl Inner {
+    /// Reads what the client is to be told of next.
+    fn read_ahead(&mut self, limit: usize) {
+        if self.held.is_some() || !self.link.ready.readable || self.link.silent() {
+            return;
+        }
+        let Some(endpoint) = &self.link.endpoint else { return };
+        let mut indication = Indication::with_room(if self.events.accepting { LARGE } else { SMALL });
+        let size = indication.room().len().min(limit);
+        let result = endpoint.receive(&mut [std::io::IoSliceMut::new(&mut indication.room()[..size])]);
+        if let Some(count) = self.link.received(size, result) {
+            self.held = Some(indication.filled(count));
+        }
+    }
+
+    /// The client left data: it waits for a WskReceive, unless one came while the client was being told.
+    fn not_accepted(&mut self, indication: Indication, calls: u64) {
+        self.events.suspended = self.receive_calls == calls;
+        if self.phase != Phase::Over {
+            self.held = Some(indication);
+        }
+    }
+
+    /// How the connection has ended, if it has and nothing is left to receive.
+    fn end_to_tell(&mut self) -> Option<u32> {
+        if self.link.failure.is_some() {
+            return Some(WSK_FLAG_ABORTIVE);
+        }
+        if !self.link.ended && self.link.ready.read_closed && self.held.is_none() {
+            self.link.ended = self.link.endpoint.as_ref().is_some_and(|endpoint| endpoint.at_end());
+        }
+        (self.link.ended && self.held.is_none()).then_some(0)
+    }
+}

@@ -1,0 +1,148 @@
+//! WskAccept, and connections that arrive at a listening socket.
+
+use std::io;
+use std::time::Duration;
+
+use nt_abi::NtStatus;
+
+use super::address;
+use super::events::Occurrence;
+use super::pump::Step;
+use super::request::Outcome;
+use super::socket::{Birth, Hold, Kind, Socket};
+use super::state::{Accept, Inner, Phase};
+
+/// How long to wait before trying again when the host has no more files for connections.
+const RETRY: Duration = Duration::from_millis(10);
+
+impl Socket {
+    /// WskAccept.
+    pub(super) fn accept(&self, accept: Accept) -> Outcome {
+        let mut inner = self.lock();
+        if inner.phase != Phase::Bound {
+            return Outcome::Done(accept.request, NtStatus::INVALID_DEVICE_STATE, 0);
+        }
+        if !inner.pumping && inner.accepts.is_empty() && self.arrived(&mut inner).is_ok() {
+            let socket = self.admit(&mut inner, &accept);
+            drop(inner);
+            return match socket {
+                Some(socket) => Outcome::Done(accept.request, NtStatus::SUCCESS, socket.address()),
+                None => Outcome::Done(accept.request, NtStatus::CONNECTION_ABORTED, 0),
+            };
+        }
+        inner.accepts.push_back(accept);
+        let waits = inner.accepts.back().is_some_and(|one| one.request.await_cancel());
+        match inner.accepts.pop_back_if(|_| !waits) {
+            None => Outcome::Pending,
+            Some(one) => {
+                one.request.unpend();
+                Outcome::Done(one.request, NtStatus::CANCELLED, 0)
+            }
+        }
+    }
+
+    /// Sees to it that a connection is in `arrived`, if there is one.
+    fn arrived(&self, inner: &mut Inner) -> io::Result<()> {
+        while inner.arrived.is_none() {
+            let endpoint = inner.link.endpoint.as_ref().ok_or(io::ErrorKind::WouldBlock)?;
+            match endpoint.accept() {
+                Ok(arrived) => inner.arrived = Some(arrived),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    inner.link.ready.readable = false;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn accept_step(&self, inner: &mut Inner) -> Option<Step> {
+        let wanted = inner.accepts.iter().any(|one| !one.lost);
+        if !wanted && (self.accept_event().is_none() || inner.events.enabled == 0) {
+            return None;
+        }
+        if !inner.link.ready.readable && inner.arrived.is_none() {
+            return None;
+        }
+        match self.arrived(inner) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(_) => {
+                inner.link.ready.readable = true;
+                return (!inner.nudged).then_some(Step::Later(RETRY));
+            }
+        }
+        self.hand_to_accept(inner).or_else(|| self.hand_to_event(inner))
+    }
+
+    fn hand_to_accept(&self, inner: &mut Inner) -> Option<Step> {
+        loop {
+            let at = inner.accepts.iter().position(|one| !one.lost)?;
+            if !inner.accepts[at].request.claim() {
+                inner.accepts[at].lost = true;
+                continue;
+            }
+            let accept = inner.accepts.remove(at)?;
+            return Some(match self.admit(inner, &accept) {
+                Some(socket) => Step::Complete(accept.request, NtStatus::SUCCESS, socket.address()),
+                None => Step::Complete(accept.request, NtStatus::CONNECTION_ABORTED, 0),
+            });
+        }
+    }
+
+    fn hand_to_event(&self, inner: &mut Inner) -> Option<Step> {
+        let call = self.arrival(inner)?;
+        let (endpoint, remote) = inner.arrived.take()?;
+        let local = endpoint.local().unwrap_or(remote);
+        let client = self.client.hold()?;
+        let fixed = self.client.fixed_events(Kind::Connection);
+        let birth = Birth {
+            kind: Kind::Connection,
+            family: self.family,
+            phase: Phase::Connected,
+            endpoint: Some(endpoint),
+            context: std::ptr::null_mut(),
+            dispatch: std::ptr::null(),
+            events: fixed,
+        };
+        let socket = Socket::create(client, birth);
+        socket.lock().events.enabled |= inner.events.inherit;
+        Some(Step::Tell(Occurrence::Arrival { call, socket, local, remote }))
+    }
+
+    /// Makes the socket of the connection that has arrived, for a WskAccept.
+    fn admit(&self, inner: &mut Inner, accept: &Accept) -> Option<Hold> {
+        let (endpoint, remote) = inner.arrived.take()?;
+        if let Ok(local) = endpoint.local() {
+            accept.write(local, remote, self.family);
+        }
+        let birth = Birth {
+            kind: Kind::Connection,
+            family: self.family,
+            phase: Phase::Connected,
+            endpoint: Some(endpoint),
+            context: accept.context,
+            dispatch: accept.dispatch.cast(),
+            events: self.client.fixed_events(Kind::Connection),
+        };
+        let socket = Socket::create(self.client.hold()?, birth);
+        let watched = socket.watch(&socket.lock());
+        if watched.is_err() {
+            Socket::abandon(socket);
+            return None;
+        }
+        Some(socket)
+    }
+}
+
+impl Accept {
+    #[allow(unsafe_code)] // The client's pointers.
+    fn write(&self, local: std::net::SocketAddr, remote: std::net::SocketAddr, family: super::transport::Family) {
+        // SAFETY: the client keeps both, with room for its listener's family, until the request is completed.
+        unsafe {
+            address::write(self.local, local, family);
+            address::write(self.remote, remote, family);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What went through the provider, for the display of a run.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// Figures of a moment.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Stats {
+    /// Connections open now.
+    pub connections: u64,
+    /// Listening sockets open now.
+    pub listeners: u64,
+    /// Other sockets open now.
+    pub others: u64,
+    /// Connections there have been.
+    pub connections_total: u64,
+    /// Bytes that clients received.
+    pub bytes_in: u64,
+    /// Bytes that clients sent.
+    pub bytes_out: u64,
+}
+
+/// Counters that threads share without meeting.
+#[repr(align(128))]
+#[derive(Default)]
+struct Shard {
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+}
+
+const SHARDS: usize = 8;
+
+#[derive(Default)]
+pub(super) struct Counters {
+    shards: [Shard; SHARDS],
+    pub(super) connections: AtomicI64,
+    pub(super) listeners: AtomicI64,
+    pub(super) others: AtomicI64,
+    pub(super) connections_total: AtomicU64,
+}
+
+impl Counters {
+    fn shard(&self) -> &Shard {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        thread_local!(static MINE: usize = NEXT.fetch_add(1, Ordering::Relaxed) as usize % SHARDS);
+        &self.shards[MINE.with(|mine| *mine)]
+    }
+
+    pub(super) fn received(&self, bytes: usize) {
+        self.shard().bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn sent(&self, bytes: usize) {
+        self.shard().bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn now(&self) -> Stats {
+        let positive = |counter: &AtomicI64| counter.load(Ordering::Relaxed).max(0) as u64;
+        let sum = |of: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|shard| of(shard).load(Ordering::Relaxed)).sum();
+        Stats {
+            connections: positive(&self.connections),
+            listeners: positive(&self.listeners),
+            others: positive(&self.others),
+            connections_total: self.connections_total.load(Ordering::Relaxed),
+            bytes_in: sum(|shard| &shard.bytes_in),
+            bytes_out: sum(|shard| &shard.bytes_out),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The seam between the WSK provider and what carries the bytes.
+//!
+//! [`Transport`] makes [`Endpoint`]s; an endpoint never blocks, and tells its [`Ready`] sink, by edges, when it is
+//! worth trying again. The provider holds an endpoint under the lock of its socket and calls it from any thread;
+//! a sink is called with no lock held. Backends: [`host`], the sockets of this machine. An in-memory network with
+//! virtual time fits behind the same traits: [`Transport::later`] is the only clock that the provider uses.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub mod host;
+mod reactor;
+
+/// Address family of an endpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6, and IPv4 too where [`Setting::OnlyV6`] was switched off.
+    V6,
+}
+
+/// What may have become possible. Edges: each says "try again", not "it will succeed".
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Readiness {
+    /// Data, a connection to accept, or the end of the stream.
+    pub readable: bool,
+    /// Room to send, or a connect that has ended.
+    pub writable: bool,
+    /// The peer sends no more.
+    pub read_closed: bool,
+    /// The connection is broken, or was never made.
+    pub failed: bool,
+}
+
+/// Who is told of readiness.
+pub trait Ready: Send + Sync {
+    /// Called on a thread of the transport's, with no lock held.
+    fn ready(&self, what: Readiness);
+}
+
+/// A switch of an endpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)] // Each is the socket option of its name.
+pub enum Setting {
+    OnlyV6(bool),
+    ReuseAddress(bool),
+    KeepAlive(bool),
+    KeepIdle(u32),
+    KeepInterval(u32),
+    KeepCount(u32),
+    NoDelay(bool),
+    SendBuffer(u32),
+    ReceiveBuffer(u32),
+}
+
+/// A way to start connecting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Connecting {
+    /// Connected already.
+    Done,
+    /// A later writable or failed edge tells the outcome, which [`Endpoint::outcome`] names.
+    Begun,
+}
+
+/// One end of a stream, or a listener. No call blocks.
+pub trait Endpoint: Send + Sync {
+    /// Gives it a local address.
+    fn bind(&self, address: SocketAddr) -> io::Result<()>;
+    /// Begins to listen.
+    fn listen(&self) -> io::Result<()>;
+    /// Takes a waiting connection; `WouldBlock` if there is none.
+    fn accept(&self) -> io::Result<(Box<dyn Endpoint>, SocketAddr)>;
+    /// Begins to connect.
+    fn connect(&self, address: SocketAddr) -> io::Result<Connecting>;
+    /// How a begun connect ended.
+    fn outcome(&self) -> io::Result<()>;
+    /// Receives into the slices in order. 0 is the end of the stream.
+    fn receive(&self, into: &mut [IoSliceMut<'_>]) -> io::Result<usize>;
+    /// Whether the stream is at its end, with nothing left to receive.
+    fn at_end(&self) -> bool;
+    /// Sends from the slices in order.
+    fn send(&self, from: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// No more will be sent (FIN after what was sent).
+    fn finish(&self) -> io::Result<()>;
+    /// From now on, dropping the endpoint resets the connection.
+    fn reset_on_drop(&self);
+    /// The local address.
+    fn local(&self) -> io::Result<SocketAddr>;
+    /// The peer's address.
+    fn peer(&self) -> io::Result<SocketAddr>;
+    /// Sets a switch.
+    fn set(&self, setting: Setting) -> io::Result<()>;
+    /// Bytes that wait to be received.
+    fn waiting(&self) -> usize;
+    /// Begins to tell `sink`; at once if there is something to tell.
+    fn watch(&self, sink: Arc<dyn Ready>) -> io::Result<()>;
+    /// Tells it no more and drops it. A call of the sink may still be in progress.
+    fn unwatch(&self);
+}
+
+/// Work for a thread of the transport's.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// What carries the bytes.
+pub trait Transport: Send + Sync {
+    /// Makes a TCP endpoint.
+    fn stream(&self, family: Family) -> io::Result<Box<dyn Endpoint>>;
+    /// Runs a job on a thread of the transport's, after a time.
+    fn later(&self, delay: Duration, job: Job);
+    /// Ends its threads and waits for them; jobs that wait are run first.
+    fn stop(&self);
+}
