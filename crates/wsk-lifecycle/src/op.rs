@@ -143,7 +143,8 @@ impl OpState {
     /// Any.
     #[must_use]
     pub fn reclaim(&self) -> bool {
-        self.0.fetch_or(COMPLETE, Ordering::AcqRel) & (COMPLETE | PARKED) == PARKED
+        let claim = |now: u8| (now & (COMPLETE | PARKED) == PARKED).then_some(now | COMPLETE);
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, claim).is_ok()
     }
 }
 

@@ -81,9 +81,9 @@ impl RegistrationState {
         })
     }
 
-    /// Reports that deregistering is over.
-    pub fn deregistered(&self) {
-        self.leave(LEAVING, OUT);
+    /// Reports the outcome of deregistering.
+    pub fn deregistered(&self, succeeded: bool) {
+        self.leave(LEAVING, if succeeded { OUT } else { IN });
     }
 
     /// The state now.
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(registration.begin_deregister(false), Turn::Own);
         assert_eq!(registration.begin_register(), Turn::Wait);
         assert_eq!(registration.begin_deregister(true), Turn::Wait);
-        registration.deregistered();
+        registration.deregistered(true);
         assert_eq!(registration.state(), State::Out);
         assert_eq!(registration.begin_deregister(true), Turn::Done);
         assert_eq!(registration.begin_register(), Turn::Terminal);

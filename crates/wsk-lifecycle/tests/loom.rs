@@ -274,7 +274,7 @@ fn l33_two_deactivations_and_an_activation_have_one_owner_at_a_time() {
                 if registration.begin_deregister(terminal == 1) == Turn::Own {
                     assert_eq!(owners.fetch_add(1, Ordering::AcqRel), 0);
                     owners.fetch_sub(1, Ordering::AcqRel);
-                    registration.deregistered();
+                    registration.deregistered(true);
                 }
             })
         });

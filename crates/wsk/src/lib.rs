@@ -1,2 +1,26 @@
-//! Safe, async Winsock Kernel sockets for Rust drivers, with the lifecycle built in
+//! Safe, async Winsock Kernel sockets for Rust drivers, with the lifecycle built in.
+//!
+//! A driver makes a [`Runtime`] and a [`Client`], and is told through its [`Handler`] when WSK is there. From the
+//! [`Binding`] that it gets it makes sockets, in tasks that it spawns on the [`Executor`]. Everything ends by itself when the
+//! provider leaves or the driver is unloaded: operations and new calls answer with an error, sockets are closed, and
+//! [`Client::shutdown`] returns once the provider has nothing of ours and we have nothing of its.
+//!
+//! From the bottom up: [`sync`] (pool memory, locks, executor), [`raw`] (IRPs, the NMR, the provider's tables), and the
+//! safe API: [`Client`], [`Binding`], [`TcpListener`], [`TcpStream`], [`Signal`].
+//!
+//! The rules L01-L38 that comments cite are those of `docs/lifecycle.md`.
 #![no_std]
+
+mod client;
+mod error;
+pub mod raw;
+mod signal;
+pub mod sync;
+mod tcp;
+
+pub use client::{Binding, Client, Handler, Trace, Work};
+pub use error::{AcceptError, BindError, Detached, IoError, OpenError, TransferError};
+pub use raw::{Buffer, Device, NtStatus};
+pub use signal::{Signal, Wait};
+pub use sync::{Executor, Instant, Lane, OutOfMemory, Runtime, Sleep, SpawnError};
+pub use tcp::{Addresses, Nudge, TcpListener, TcpStream};

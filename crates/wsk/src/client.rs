@@ -1,0 +1,219 @@
+//! The registration with WSK as a driver sees it.
+
+use core::fmt;
+
+use wsk_lifecycle::registration::State;
+use wsk_lifecycle::rundown::Phase;
+
+use crate::raw::binding::Shell;
+use crate::raw::client::Registration;
+use crate::raw::{Device, NtStatus};
+use crate::signal::Wait;
+use crate::sync::{Executor, OutOfMemory, Shared};
+use crate::tcp::Nudge;
+
+/// What a driver does with its bindings.
+pub trait Handler: Send + Sync + 'static {
+    /// WSK is there: start the services, by spawning tasks. Called for each binding, from the executor's passive thread; it
+    /// must not wait.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    fn attached(&self, binding: Binding);
+
+    /// Something happened in the lifecycle.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    fn trace(&self, trace: Trace) {
+        let _ = trace;
+    }
+}
+
+/// What happens in the lifecycle of a client, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// A provider of these versions (major * 256 + minor) is offered.
+    Attaching {
+        /// The lowest.
+        lowest: u16,
+        /// The highest.
+        highest: u16,
+    },
+    /// It was declined, or declined us.
+    AttachFailed {
+        /// Why.
+        status: NtStatus,
+    },
+    /// It is attached.
+    Attached {
+        /// Counts the attachments.
+        generation: u64,
+    },
+    /// The NMR wants the binding back.
+    DetachBegun {
+        /// Which.
+        generation: u64,
+        /// Whether there is work, so that its end will be reported.
+        pending: bool,
+        /// Calls in flight.
+        in_flight: u32,
+        /// Sockets and resources to give back.
+        sockets: u32,
+    },
+    /// The last work is gone, and the NMR is told.
+    DetachCompleted {
+        /// Which.
+        generation: u64,
+    },
+    /// The binding's memory is free.
+    CleanedUp {
+        /// Which.
+        generation: u64,
+    },
+}
+
+/// A client of WSK. It can be deregistered and registered any number of times (L33), and has to be ended by
+/// [`shutdown`](Self::shutdown).
+pub struct Client(Shared<Registration>);
+
+impl Client {
+    /// Prepares a client; [`register`](Self::register) makes it known. `module` names the driver in the NMR.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    pub fn new(module: wdk_sys::GUID, handler: &'static dyn Handler, executor: Executor, device: Device) -> Result<Self, OutOfMemory> {
+        Registration::new(module, handler, executor, device).map(Self)
+    }
+
+    /// Registers with the NMR, unless it is registered. [`NmrRegisterClient`](https://learn.microsoft.com/windows-hardware/drivers/ddi/netioddk/nf-netioddk-nmrregisterclient)
+    ///
+    /// # Errors
+    /// STATUS_DELETE_PENDING after a shutdown; the NMR's status.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`, with no lock held.
+    pub fn register(&self) -> Result<(), NtStatus> {
+        self.0.register()
+    }
+
+    /// Deregisters, and returns when every binding is gone. [`NmrDeregisterClient`](https://learn.microsoft.com/windows-hardware/drivers/ddi/netioddk/nf-netioddk-nmrderegisterclient)
+    ///
+    /// # Errors
+    /// The NMR's status; the client is still registered then.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`, with no lock held, in no callback of the NMR or of WSK.
+    pub fn deregister(&self) -> Result<(), NtStatus> {
+        self.0.deregister(false)
+    }
+
+    /// Deregisters for good. After it no callback of the NMR or of WSK comes any more. A failure of the NMR's stops the
+    /// system (L29).
+    ///
+    /// # IRQL
+    /// As for [`deregister`](Self::deregister).
+    pub fn shutdown(&self) {
+        // It stops the system rather than to fail.
+        let _ = self.0.deregister(true);
+    }
+
+    /// Where the registration stands.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn state(&self) -> State {
+        self.0.state()
+    }
+
+    /// The binding for new work, if there is one.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub fn binding(&self) -> Option<Binding> {
+        self.0.open_binding().map(Binding)
+    }
+}
+
+/// One attachment to WSK. A handle may outlive the attachment: what is asked of it then is refused.
+#[derive(Clone)]
+pub struct Binding(pub(crate) Shared<Shell>);
+
+/// What a binding is busy with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Calls in flight.
+    pub in_flight: u32,
+    /// Functions of its sockets that are being entered.
+    pub inside: u32,
+    /// Open sockets, and other things to give back.
+    pub sockets: u32,
+}
+
+impl Binding {
+    pub(crate) fn new(shell: Shared<Shell>) -> Self {
+        Self(shell)
+    }
+
+    /// The executor of the client.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn executor(&self) -> &Executor {
+        &self.0.executor
+    }
+
+    /// Counts the attachments of the client, from 1.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn generation(&self) -> u64 {
+        self.0.generation
+    }
+
+    /// Whether new work is admitted.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn is_open(&self) -> bool {
+        self.0.is_open()
+    }
+
+    /// Waits until the binding is being taken away.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub fn ended(&self) -> Wait<'_> {
+        self.0.ended.wait()
+    }
+
+    /// What it is busy with now.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub fn work(&self) -> Work {
+        let mut inside = 0;
+        self.0.each_socket(|socket| inside += socket.inside());
+        let (phase, in_flight, sockets) = self.0.work();
+        Work { phase, in_flight, inside, sockets }
+    }
+
+    /// Nudges every stream of the binding; see [`Nudge`].
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub fn nudge(&self, nudge: Nudge) {
+        self.0.each_socket(|socket| nudge.apply(socket));
+    }
+}
+
+impl fmt::Debug for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Binding({})", self.0.generation)
+    }
+}

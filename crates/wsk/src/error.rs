@@ -1,0 +1,133 @@
+//! What can go wrong, one small type per kind of operation.
+
+use core::fmt;
+
+use crate::raw::{Buffer, NtStatus};
+
+/// The binding is being taken away, or this socket closed: there is nothing more to be had from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detached;
+
+/// Why a socket could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// See [`Detached`].
+    Detached,
+    /// No memory for it.
+    OutOfMemory,
+    /// The binding has as many sockets as it can have.
+    TooMany,
+    /// The provider's answer.
+    Provider(NtStatus),
+}
+
+/// Why an operation on a socket did not succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoError {
+    /// See [`Detached`].
+    Detached,
+    /// No memory for it.
+    OutOfMemory,
+    /// The operation was cancelled by the driver's own wish.
+    Cancelled,
+    /// The provider's answer.
+    Provider(NtStatus),
+}
+
+/// Why no listener came about: making the socket, or binding it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindError {
+    /// The socket could not be made.
+    Open(OpenError),
+    /// An option was refused.
+    Option(IoError),
+    /// The address was refused.
+    Bind(IoError),
+}
+
+/// Why no connection was accepted.
+pub type AcceptError = OpenError;
+
+/// A transfer that did not succeed, with its buffer unless the provider kept it (L35).
+#[derive(Debug)]
+pub struct TransferError {
+    /// Why.
+    pub error: IoError,
+    /// The buffer, for another use.
+    pub buffer: Option<Buffer>,
+}
+
+impl From<Detached> for OpenError {
+    fn from(_: Detached) -> Self {
+        Self::Detached
+    }
+}
+
+impl From<Detached> for IoError {
+    fn from(_: Detached) -> Self {
+        Self::Detached
+    }
+}
+
+impl From<crate::sync::OutOfMemory> for OpenError {
+    fn from(_: crate::sync::OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+impl From<NtStatus> for OpenError {
+    fn from(status: NtStatus) -> Self {
+        match status {
+            NtStatus::INSUFFICIENT_RESOURCES => Self::OutOfMemory,
+            other => Self::Provider(other),
+        }
+    }
+}
+
+impl From<NtStatus> for IoError {
+    fn from(status: NtStatus) -> Self {
+        match status {
+            NtStatus::INSUFFICIENT_RESOURCES => Self::OutOfMemory,
+            NtStatus::CANCELLED => Self::Cancelled,
+            other => Self::Provider(other),
+        }
+    }
+}
+
+impl fmt::Display for Detached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the binding is being taken away")
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Detached => Detached.fmt(f),
+            Self::OutOfMemory => f.write_str("no memory for a socket"),
+            Self::TooMany => f.write_str("too many sockets"),
+            Self::Provider(status) => write!(f, "status {status}"),
+        }
+    }
+}
+
+impl fmt::Display for IoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Detached => Detached.fmt(f),
+            Self::OutOfMemory => f.write_str("no memory for the operation"),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::Provider(status) => write!(f, "status {status}"),
+        }
+    }
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(error) => write!(f, "making the socket: {error}"),
+            Self::Option(error) => write!(f, "setting an option: {error}"),
+            Self::Bind(error) => write!(f, "binding: {error}"),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Socket addresses in the form that WSK takes them.
+//!
+//! # IRQL
+//! Any.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+pub(crate) const AF_INET: u16 = 2;
+pub(crate) const AF_INET6: u16 = 23;
+
+/// Room for any socket address (SOCKADDR_STORAGE), in network form.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub(crate) struct RawAddress([u8; 128]);
+
+impl RawAddress {
+    pub(crate) const EMPTY: Self = Self([0; 128]);
+
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        let mut raw = Self::EMPTY;
+        let [f0, f1] = family(address).to_ne_bytes();
+        let [p0, p1] = address.port().to_be_bytes();
+        raw.put(0, &[f0, f1, p0, p1]);
+        match address {
+            SocketAddr::V4(v4) => raw.put(4, &v4.ip().octets()),
+            SocketAddr::V6(v6) => {
+                raw.put(4, &v6.flowinfo().to_ne_bytes());
+                raw.put(8, &v6.ip().octets());
+                raw.put(24, &v6.scope_id().to_ne_bytes());
+            }
+        }
+        raw
+    }
+
+    /// The address, if its family is one that we know.
+    pub(crate) fn to_address(self) -> Option<SocketAddr> {
+        let port = u16::from_be_bytes(self.array(2));
+        match u16::from_ne_bytes(self.array(0)) {
+            AF_INET => Some(SocketAddrV4::new(Ipv4Addr::from(self.array::<4>(4)), port).into()),
+            AF_INET6 => {
+                let (flow, scope) = (u32::from_ne_bytes(self.array(4)), u32::from_ne_bytes(self.array(24)));
+                Some(SocketAddrV6::new(Ipv6Addr::from(self.array::<16>(8)), port, flow, scope).into())
+            }
+            _ => None,
+        }
+    }
+
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        for (place, byte) in self.0.iter_mut().skip(at).zip(bytes) {
+            *place = *byte;
+        }
+    }
+
+    fn array<const N: usize>(&self, at: usize) -> [u8; N] {
+        let mut array = [0; N];
+        for (place, byte) in array.iter_mut().zip(self.0.iter().skip(at)) {
+            *place = *byte;
+        }
+        array
+    }
+}
+
+pub(crate) fn family(address: SocketAddr) -> u16 {
+    match address.ip() {
+        IpAddr::V4(_) => AF_INET,
+        IpAddr::V6(_) => AF_INET6,
+    }
+}

@@ -1,0 +1,332 @@
+//! The registration as a client of WSK in the Network Module Registrar, and its three callbacks.
+//!
+//! See [Attaching the WSK Client to the WSK Subsystem](https://learn.microsoft.com/windows-hardware/drivers/network/attaching-the-wsk-client-to-the-wsk-subsystem)
+//! and [Network Module Registrar](https://learn.microsoft.com/windows-hardware/drivers/network/network-module-registrar2).
+//! The callbacks may come before `NmrRegisterClient` returns, on any thread (L02): all that they touch is in place
+//! before, and none uses the registration's handle.
+
+use core::ffi::c_void;
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use wdk_sys::{GUID, HANDLE, NTSTATUS};
+use wsk_lifecycle::registration::{RegistrationState, State, Turn};
+use wsk_sys::netioddk::{NmrClientAttachProvider, NmrDeregisterClient, NmrRegisterClient, NmrWaitForClientDeregisterComplete};
+use wsk_sys::{NPI_CLIENT_CHARACTERISTICS, NPI_MODULEID, NPI_REGISTRATION_INSTANCE, NPI_WSK_INTERFACE_ID, WSK_PROVIDER_CHARACTERISTICS};
+
+use super::binding::{Context, Shell};
+use super::{Bugcheck, Device, NtStatus, bugcheck};
+use crate::sync::shared::tagged;
+use crate::sync::{Event, Executor, OutOfMemory, Shared, SpinLock};
+use crate::{Binding, Handler, Trace};
+
+/// The versions of WSK_CLIENT_DISPATCH that this library can work with, best first (L07).
+const VERSIONS: [u16; 2] = [0x0100, 0x0101];
+
+/// NPI_MODULEID_TYPE for a GUID.
+const MIT_GUID: i32 = 1;
+
+/// One registration.
+///
+/// # Invariants
+/// Pinned in its allocation. `characteristics` and `module` are complete before `NmrRegisterClient` is called, and are
+/// neither written nor freed until the wait for deregistration has returned (L03).
+pub(crate) struct Registration {
+    characteristics: NPI_CLIENT_CHARACTERISTICS,
+    module: NPI_MODULEID,
+    handle: AtomicPtr<c_void>,
+    state: RegistrationState,
+    /// Set while nobody registers or deregisters; see [`wsk_lifecycle::registration`].
+    settled: Event,
+    gates: SpinLock<Gates>,
+    generations: AtomicU64,
+    handler: &'static dyn Handler,
+    pub(super) executor: Executor,
+    pub(super) device: Device,
+}
+
+tagged!(Registration, b"WskR");
+
+// SAFETY: the raw pointers in the characteristics lead to the registration itself and to statics.
+unsafe impl Send for Registration {}
+// SAFETY: as above.
+unsafe impl Sync for Registration {}
+
+/// Which binding is the one for new work.
+struct Gates {
+    open: Option<Shared<Shell>>,
+    /// A second provider that was attached while the first was: it takes over when the first goes.
+    standby: Option<Shared<Shell>>,
+}
+
+impl Registration {
+    pub(crate) fn new(module: GUID, handler: &'static dyn Handler, executor: Executor, device: Device) -> Result<Shared<Self>, OutOfMemory> {
+        let mut registration = Shared::try_new(Self {
+            characteristics: NPI_CLIENT_CHARACTERISTICS::default(),
+            module: NPI_MODULEID::default(),
+            handle: AtomicPtr::new(null_mut()),
+            state: RegistrationState::new(),
+            settled: Event::notification(true)?,
+            gates: SpinLock::new(Gates { open: None, standby: None }),
+            generations: AtomicU64::new(0),
+            handler,
+            executor,
+            device,
+        })?;
+        if let Some(fields) = registration.unique() {
+            fields.describe(module);
+        }
+        Ok(registration)
+    }
+
+    /// Fills in what the NMR reads, now that it has its place.
+    fn describe(&mut self, module: GUID) {
+        self.module.Length = size_of::<NPI_MODULEID>() as _;
+        self.module.Type = MIT_GUID as _;
+        self.module.__bindgen_anon_1.Guid = module;
+        self.characteristics = NPI_CLIENT_CHARACTERISTICS {
+            Version: 0,
+            Length: size_of::<NPI_CLIENT_CHARACTERISTICS>() as _,
+            ClientAttachProvider: Some(attach_provider),
+            ClientDetachProvider: Some(detach_provider),
+            ClientCleanupBindingContext: Some(cleanup_binding),
+            ClientRegistrationInstance: NPI_REGISTRATION_INSTANCE {
+                Version: 0,
+                Size: size_of::<NPI_REGISTRATION_INSTANCE>() as _,
+                NpiId: (&raw const NPI_WSK_INTERFACE_ID).cast_mut(),
+                ModuleId: &raw mut self.module,
+                Number: 0,
+                NpiSpecificCharacteristics: null_mut(),
+            },
+        };
+    }
+
+    pub(super) fn trace(&self, trace: Trace) {
+        self.handler.trace(trace);
+    }
+
+    /// The services' start (L09).
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    pub(super) fn attached(&self, shell: &Shared<Shell>) {
+        self.handler.attached(Binding::new(shell.clone()));
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state.state()
+    }
+
+    pub(crate) fn open_binding(&self) -> Option<Shared<Shell>> {
+        self.gates.lock().open.clone()
+    }
+
+    /// Takes the gate of a new binding: opened, or kept for later if another one is open (L11).
+    fn open_gate(&self, shell: &Shared<Shell>) -> bool {
+        let mut gates = self.gates.lock();
+        if gates.open.as_ref().is_some_and(|open| open.is_open()) {
+            gates.standby = Some(shell.clone());
+            return false;
+        }
+        let opened = shell.open();
+        if opened {
+            gates.open = Some(shell.clone());
+        }
+        opened
+    }
+
+    /// Forgets a binding whose gate has been shut, and opens the one that stands by, if any.
+    fn gate_shut(&self, shell: &Shared<Shell>) -> Option<Shared<Shell>> {
+        let is_it = |place: &Option<Shared<Shell>>| place.as_ref().is_some_and(|place| place.as_ptr() == shell.as_ptr());
+        let mut gates = self.gates.lock();
+        let gone = if is_it(&gates.standby) { gates.standby.take() } else { None };
+        let was_open = is_it(&gates.open);
+        let before = if was_open { gates.open.take() } else { None };
+        let next = if was_open { gates.standby.take().filter(|next| next.open()) } else { None };
+        gates.open = if was_open { next.clone() } else { gates.open.take() };
+        drop(gates);
+        drop((gone, before));
+        next
+    }
+}
+
+impl Shared<Registration> {
+    /// Registers, unless it is registered.
+    ///
+    /// # Errors
+    /// STATUS_DELETE_PENDING once unload has begun; the NMR's status.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`, with no lock held.
+    pub(crate) fn register(&self) -> Result<(), NtStatus> {
+        loop {
+            match self.state.begin_register() {
+                Turn::Own => break,
+                Turn::Wait => self.settled.wait(),
+                Turn::Done => return Ok(()),
+                Turn::Terminal => return Err(NtStatus::DELETE_PENDING),
+            }
+        }
+        self.settled.clear();
+        let mut handle: HANDLE = null_mut();
+        let characteristics = (&raw const self.characteristics).cast_mut();
+        // SAFETY: complete and resident by the invariant; the context is this registration, which outlives the deregistration.
+        let status = NtStatus(unsafe { NmrRegisterClient(characteristics, self.as_ptr().cast_mut().cast(), &raw mut handle) });
+        self.handle.store(handle, Ordering::Release);
+        self.settled.set();
+        self.state.registered(status.is_success());
+        status.ok()
+    }
+
+    /// Deregisters, if it is registered, and waits until every binding is gone (L28-L30). With `terminal` it is for good, and
+    /// a failure stops the system, for callbacks could still come into an image that is about to go (L29).
+    ///
+    /// # Errors
+    /// The NMR's status; then it is still registered.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`, with no lock held, not in a callback.
+    pub(crate) fn deregister(&self, terminal: bool) -> Result<(), NtStatus> {
+        loop {
+            match self.state.begin_deregister(terminal) {
+                Turn::Own => break,
+                Turn::Wait => self.settled.wait(),
+                Turn::Done | Turn::Terminal => return Ok(()),
+            }
+        }
+        self.settled.clear();
+        let outcome = deregister_and_wait(self.handle.load(Ordering::Acquire), terminal);
+        self.settled.set();
+        self.state.deregistered(outcome.is_ok());
+        outcome
+    }
+}
+
+fn deregister_and_wait(handle: HANDLE, terminal: bool) -> Result<(), NtStatus> {
+    // SAFETY: the handle of a registration that nobody else deregisters: the caller is its owner (L33).
+    let status = NtStatus(unsafe { NmrDeregisterClient(handle) });
+    if terminal && !status.is_success() {
+        bugcheck(Bugcheck::DeregisterFailed, status.0 as usize, handle as usize);
+    }
+    status.ok()?;
+    if status != NtStatus::PENDING {
+        return Ok(());
+    }
+    // SAFETY: as above; the caller may block.
+    let status = NtStatus(unsafe { NmrWaitForClientDeregisterComplete(handle) });
+    if terminal && !status.is_success() {
+        bugcheck(Bugcheck::WaitFailed, status.0 as usize, handle as usize);
+    }
+    status.ok()
+}
+
+/// [`ClientAttachProvider`](https://learn.microsoft.com/windows-hardware/drivers/ddi/netioddk/nc-netioddk-npi_client_attach_provider_fn)
+///
+/// # Safety
+/// The NMR calls it with the context given to `NmrRegisterClient`.
+///
+/// # IRQL
+/// `PASSIVE_LEVEL`.
+unsafe extern "C" fn attach_provider(handle: HANDLE, context: *mut c_void, provider: *const NPI_REGISTRATION_INSTANCE) -> NTSTATUS {
+    // SAFETY: the registration outlives its deregistration.
+    let registration = unsafe { Shared::<Registration>::clone_raw(context.cast_const().cast()) };
+    // SAFETY: the NMR hands over the provider's instance, which names the characteristics that its NPI prescribes.
+    let characteristics = unsafe { (*provider).NpiSpecificCharacteristics }.cast::<WSK_PROVIDER_CHARACTERISTICS>();
+    // SAFETY: as above; null is answered.
+    let status = match unsafe { characteristics.as_ref() } {
+        Some(offered) => attach(&registration, handle, offered.LowestVersion, offered.HighestVersion),
+        None => NtStatus::NOINTERFACE,
+    };
+    status.0
+}
+
+fn attach(registration: &Shared<Registration>, handle: HANDLE, lowest: u16, highest: u16) -> NtStatus {
+    registration.trace(Trace::Attaching { lowest, highest });
+    let fits = |version: &u16| (lowest..=highest).contains(version);
+    if registration.open_binding().is_some_and(|open| open.is_open()) || !VERSIONS.iter().any(fits) {
+        registration.trace(Trace::AttachFailed { status: NtStatus::NOINTERFACE });
+        return NtStatus::NOINTERFACE;
+    }
+    let generation = registration.generations.fetch_add(1, Ordering::Relaxed) + 1;
+    let context = match Shared::try_new(Shell::new(registration, generation)).and_then(|shell| Context::new(shell, handle)) {
+        Ok(context) => context,
+        Err(error) => return error.into(),
+    };
+    // SAFETY: just made; freed below, or by the cleanup callback once this callback has returned.
+    let shell = unsafe { &*context }.shell.clone();
+    let status = attach_some_version(context, handle, fits);
+    if !status.is_success() {
+        // SAFETY: a refused attach is followed by no other callback.
+        unsafe { Context::free(context) };
+        registration.trace(Trace::AttachFailed { status });
+        return status;
+    }
+    registration.trace(Trace::Attached { generation });
+    if registration.open_gate(&shell) {
+        shell.queue_start();
+    }
+    NtStatus::SUCCESS
+}
+
+/// Offers our versions one after the other until the provider takes one (L07), and keeps what it gives (L09).
+fn attach_some_version(context: *mut Context, handle: HANDLE, fits: impl Fn(&u16) -> bool) -> NtStatus {
+    let mut status = NtStatus::NOINTERFACE;
+    for version in VERSIONS.into_iter().filter(fits) {
+        let (mut client, mut provider) = (null_mut(), core::ptr::null());
+        // SAFETY: the context is ours until the call below makes it the NMR's.
+        let dispatch = unsafe { &raw mut (*context).version };
+        // SAFETY: as above.
+        unsafe { (*dispatch).Version = version };
+        // SAFETY: in the attach callback, with its handle; context and dispatch stay until cleanup.
+        let answer = unsafe {
+            NmrClientAttachProvider(handle, context.cast(), dispatch.cast(), &raw mut client, &raw mut provider)
+        };
+        status = NtStatus(answer);
+        if status.is_success() {
+            // SAFETY: cleanup cannot come before this callback has returned.
+            unsafe { &*context }.attached(client, provider);
+        }
+        if status != NtStatus::NOINTERFACE {
+            break;
+        }
+    }
+    status
+}
+
+/// [`ClientDetachProvider`](https://learn.microsoft.com/windows-hardware/drivers/ddi/netioddk/nc-netioddk-npi_client_detach_provider_fn)
+///
+/// # Safety
+/// The NMR calls it with the context given to `NmrClientAttachProvider`.
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+unsafe extern "C" fn detach_provider(context: *mut c_void) -> NTSTATUS {
+    // SAFETY: the context lives until the cleanup callback, which comes after this.
+    let shell = unsafe { &*context.cast_const().cast::<Context>() }.shell.clone();
+    let registration = shell.registration.clone();
+    let (_, in_flight, sockets) = shell.work();
+    let pending = shell.begin_detach();
+    // From here on the context may be gone.
+    registration.trace(Trace::DetachBegun { generation: shell.generation, pending, in_flight, sockets });
+    shell.ended.fire();
+    if let Some(next) = registration.gate_shut(&shell) {
+        next.queue_start();
+    }
+    if pending { NtStatus::PENDING.0 } else { NtStatus::SUCCESS.0 }
+}
+
+/// [`ClientCleanupBindingContext`](https://learn.microsoft.com/windows-hardware/drivers/ddi/netioddk/nc-netioddk-npi_client_cleanup_binding_context_fn)
+///
+/// # Safety
+/// The NMR calls it with the context given to `NmrClientAttachProvider`, last of all.
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+unsafe extern "C" fn cleanup_binding(context: *mut c_void) {
+    let context = context.cast::<Context>();
+    // SAFETY: freed below only.
+    let shell = unsafe { &*context }.shell.clone();
+    // SAFETY: both sides have detached: this is the one place that frees it (L27).
+    unsafe { Context::free(context) };
+    shell.registration.trace(Trace::CleanedUp { generation: shell.generation });
+}

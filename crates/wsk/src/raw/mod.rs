@@ -1,0 +1,26 @@
+//! The edge to the kernel: IRPs, MDLs, the NMR, the provider's tables. Everything above is safe because of what the types
+//! here promise.
+//!
+//! From the bottom up: [`status`], [`bugcheck`] and [`address`] are plain values; [`irp`] and [`mdl`] own kernel objects;
+//! [`op`] is an IRP in flight with its buffers (L13, L35, L37) and [`parked`] the list of those that a rule-breaking
+//! provider kept; [`binding`] is one attachment with its rights (L12-L21); [`socket`] one socket from reservation to the
+//! return of its close (L23-L25); [`calls`] are the functions of the provider, each behind the right that it needs;
+//! [`client`] is the registration (L01-L11, L27-L33).
+#![allow(unsafe_code)] // calls WSK and the NMR, which work with pointers
+
+pub(crate) mod address;
+pub(crate) mod binding;
+mod bugcheck;
+pub(crate) mod calls;
+pub(crate) mod client;
+mod irp;
+mod mdl;
+pub(crate) mod op;
+mod parked;
+pub(crate) mod socket;
+mod status;
+
+pub use bugcheck::{Bugcheck, bugcheck};
+pub use irp::{Device, Irp};
+pub use mdl::Buffer;
+pub use status::NtStatus;

@@ -1,0 +1,320 @@
+//! One socket, from the reservation of all that it will need to the return of its close.
+//!
+//! ```text
+//!   (1) Reserved: slot, context, armed close IRP --------- abandon --------> gone
+//!         | opened: pointer stored, drain right taken, in the table (L14)
+//!         v
+//!   (2) Open ---- begin_close ----> (3) Closing: nobody new inside ---- last one out ----> (4) Handed to the closer
+//!                                                                                              | WskCloseSocket (L23)
+//!        gone <---- out of the table, drain right given back ---- (5) Close IRP back <---------'
+//! ```
+//!
+//! References: the table's from (2) to (5), the close IRP's from (1) to (5), and the handles'. Event callbacks and pending
+//! operations end before (5), so the context outlives them (L25).
+
+use core::ffi::c_void;
+use core::mem::offset_of;
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+
+use atomic_waker::AtomicWaker;
+use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
+use wsk_lifecycle::rundown::{Acquired, BeginEnd, Released, Right, Rundown};
+use wsk_lifecycle::table::{Chunk, SlotId};
+use wsk_sys::WSK_SOCKET;
+
+use super::binding::{DrainRight, Enter, Shell};
+use super::op::Owner;
+use super::parked::ParkedList;
+use super::{Irp, NtStatus, calls};
+use crate::sync::shared::tagged;
+use crate::sync::{Lane, Node, Pool, Shared, SpinLock};
+use crate::{Detached, OpenError};
+
+/// Something was indicated that a receive will fetch: data, or the end of the stream.
+pub(crate) const READABLE: u8 = 1;
+/// The provider says that the socket is gone.
+pub(crate) const GONE: u8 = 2;
+/// Its close has begun.
+pub(crate) const CLOSING: u8 = 4;
+/// The owner of the service wants the reader to give its buffer back (idle).
+pub(crate) const NUDGE_IDLE: u8 = 8;
+/// The owner of the service wants the reader to end gracefully.
+pub(crate) const NUDGE_STOP: u8 = 16;
+/// A receive or send has completed since the last look.
+pub(crate) const ACTIVE: u8 = 32;
+
+/// A socket's context, as the provider and everybody else know it.
+///
+/// # Invariants
+/// `wsk` is the provider's socket from [`opened`](Self::opened) on; it may be used inside, by the closer, and by nobody else.
+/// The close IRP is armed from birth, with a reference to this socket, and completes exactly once.
+pub(crate) struct Socket {
+    shell: Shared<Shell>,
+    inside: Rundown,
+    wsk: AtomicPtr<WSK_SOCKET>,
+    slot: SlotId,
+    close_irp: Irp,
+    close: Node,
+    drain: SpinLock<Option<DrainRight>>,
+    parked: ParkedList,
+    flags: AtomicU8,
+    /// The task that reads, if it waits.
+    pub(crate) reader: AtomicWaker,
+}
+
+tagged!(Socket, b"WskS");
+
+/// A socket that is not open yet, and is given up unless it is opened. It exists only while a right is held.
+pub(crate) struct Reserved(Option<Shared<Socket>>);
+
+/// An open socket's owner: dropping it closes the socket.
+pub(crate) struct SocketHandle(Shared<Socket>);
+
+impl Reserved {
+    /// Reserves all that the socket will need (L14, L24).
+    ///
+    /// # Errors
+    /// No memory, or no slot.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub(crate) fn new(enter: &Enter) -> Result<Self, OpenError> {
+        let close_irp = Irp::new()?;
+        let slot = reserve_slot(enter)?;
+        let made = Shared::try_new(Socket {
+            shell: enter.shell().clone(),
+            inside: Rundown::new(),
+            wsk: AtomicPtr::new(null_mut()),
+            slot,
+            close_irp,
+            close: Node::new(close),
+            drain: SpinLock::new(None),
+            parked: ParkedList::new(),
+            flags: AtomicU8::new(0),
+            reader: AtomicWaker::new(),
+        });
+        let armed = made.map_err(NtStatus::from).and_then(|socket| socket.arm_close().map(|()| socket));
+        armed.map(|socket| Self(Some(socket))).map_err(|_| {
+            enter.table().lock().remove(slot);
+            OpenError::OutOfMemory
+        })
+    }
+
+    /// The context for the provider's function.
+    pub(super) fn context(&self) -> *mut c_void {
+        self.0.as_ref().map_or(null_mut(), |socket| socket.as_ptr().cast_mut().cast())
+    }
+
+    /// The provider has made the socket. The caller holds a right.
+    pub(super) fn opened(mut self, wsk: *mut WSK_SOCKET) -> Option<SocketHandle> {
+        let socket = self.0.take()?;
+        socket.opened(wsk);
+        Some(SocketHandle(socket))
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if let Some(socket) = self.0.take() {
+            socket.abandon();
+        }
+    }
+}
+
+impl core::ops::Deref for SocketHandle {
+    type Target = Shared<Socket>;
+
+    fn deref(&self) -> &Shared<Socket> {
+        &self.0
+    }
+}
+
+impl Drop for SocketHandle {
+    fn drop(&mut self) {
+        self.0.begin_close();
+    }
+}
+
+/// A slot of the binding's table; the table grows outside its lock.
+fn reserve_slot(enter: &Enter) -> Result<SlotId, OpenError> {
+    loop {
+        if let Some(slot) = enter.table().lock().reserve() {
+            return Ok(slot);
+        }
+        let chunk = Chunk::new(Pool).map_err(|_| OpenError::OutOfMemory)?;
+        let refused = enter.table().lock().grow(chunk).err();
+        if refused.is_some() {
+            return Err(OpenError::TooMany);
+        }
+    }
+}
+
+impl Shared<Socket> {
+    fn arm_close(&self) -> Result<(), NtStatus> {
+        let context = self.clone().into_raw();
+        // SAFETY: new, so not in flight; the context is the IRP's reference, which `closed` takes back.
+        let armed = unsafe { self.close_irp.arm_on(self.shell.device, Some(closed), context.cast_mut().cast()) };
+        if armed.is_err() {
+            // SAFETY: the reference that the IRP did not take.
+            drop(unsafe { Shared::from_raw(context) });
+        }
+        armed
+    }
+
+    /// Stores the pointer, then enters the table; whoever shuts the gate before that is made up for here.
+    fn opened(&self, wsk: *mut WSK_SOCKET) {
+        self.wsk.store(wsk, Ordering::Release);
+        // The operation that made the socket still holds its Enter; this one is for the time of this function.
+        self.shell.acquire_while_held();
+        let enter = Enter::held(self.shell.clone());
+        *self.drain.lock() = Some(enter.drain_right());
+        let opened = self.inside.open();
+        debug_assert!(opened, "a socket was opened twice");
+        let left_over = enter.table().lock().fill(self.slot, self.clone()).err();
+        debug_assert!(left_over.is_none(), "the slot was somebody else's");
+        if !self.shell.is_open() {
+            self.begin_close();
+        }
+    }
+
+    /// Gives up a socket that the provider has not made. The caller holds a right.
+    fn abandon(&self) {
+        self.shell.acquire_while_held();
+        Enter::held(self.shell.clone()).table().lock().remove(self.slot);
+        // SAFETY: armed from birth, and never handed to the provider. Completing it takes its reference back.
+        unsafe { Irp::complete_unsent(self.close_irp.as_ptr()) };
+    }
+
+    /// Asks for the end: from now on nobody enters, pending operations come back cancelled, and the last one inside hands
+    /// the socket to the closer. Any number of times, from anywhere.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub(crate) fn begin_close(&self) {
+        match self.inside.begin_end() {
+            BeginEnd::Already => return,
+            BeginEnd::Idle => self.hand_to_closer(),
+            BeginEnd::Busy => self.leave_inside(),
+        }
+        self.raise(CLOSING);
+    }
+
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    fn hand_to_closer(&self) {
+        // SAFETY: happens once, by whoever is last; table and IRP keep the socket until its close has completed.
+        unsafe { self.shell.executor.push(Lane::Dispatch, NonNull::from(&self.close)) };
+    }
+
+    /// Enters the socket (L23).
+    ///
+    /// # Errors
+    /// [`Detached`] if its close has begun.
+    pub(super) fn enter_inside(&self) -> Result<(), Detached> {
+        match self.inside.acquire() {
+            Acquired::Granted => Ok(()),
+            Acquired::Refused => Err(Detached),
+            Acquired::RefusedLast => {
+                self.hand_to_closer();
+                Err(Detached)
+            }
+        }
+    }
+
+    pub(super) fn leave_inside(&self) {
+        if self.inside.release(Right::Enter) == Released::Last {
+            self.hand_to_closer();
+        }
+    }
+
+    /// Sets a flag and wakes the reader.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub(crate) fn raise(&self, flag: u8) {
+        self.flags.fetch_or(flag, Ordering::AcqRel);
+        self.reader.wake();
+    }
+
+    /// Sets a flag that nobody waits for.
+    pub(crate) fn mark(&self, flag: u8) {
+        if self.flags.load(Ordering::Relaxed) & flag == 0 {
+            self.flags.fetch_or(flag, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes flags: those of `which` that were set, and are not any more.
+    pub(crate) fn take_flags(&self, which: u8) -> u8 {
+        self.flags.fetch_and(!which, Ordering::AcqRel) & which
+    }
+
+    /// The flags.
+    pub(crate) fn flags(&self) -> u8 {
+        self.flags.load(Ordering::Acquire)
+    }
+
+    /// Functions of this socket that are being entered.
+    pub(crate) fn inside(&self) -> u32 {
+        self.inside.snapshot().enters
+    }
+}
+
+impl Socket {
+    pub(crate) fn shell(&self) -> &Shared<Shell> {
+        &self.shell
+    }
+
+    /// The provider's socket, for whoever is inside, and for the closer.
+    pub(super) fn wsk(&self) -> *mut WSK_SOCKET {
+        self.wsk.load(Ordering::Acquire)
+    }
+}
+
+impl Owner for Shared<Socket> {
+    fn leave(&self) {
+        self.shell.leave();
+    }
+
+    fn parked(&self) -> &ParkedList {
+        &self.parked
+    }
+}
+
+/// The closer: enters WskCloseSocket, once per socket (L23).
+///
+/// # Safety
+/// Queued by [`Shared::hand_to_closer`].
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+unsafe fn close(node: NonNull<Node>) {
+    // SAFETY: the node is part of the socket, which table and IRP keep.
+    let socket: &Socket = unsafe { node.byte_sub(offset_of!(Socket, close)).cast().as_ref() };
+    let (wsk, irp) = (socket.wsk(), socket.close_irp.as_ptr());
+    // SAFETY: nobody is inside, nobody will be, and the drain right is held until the IRP is back. The socket may be gone
+    // when this returns; whatever it returns, the completion routine decides.
+    unsafe { calls::close(wsk, irp) };
+}
+
+/// The close IRP's completion: the provider is done with the socket, or never had it.
+///
+/// # Safety
+/// `context` is the close IRP's reference to its socket.
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+unsafe extern "C" fn closed(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
+    // SAFETY: as the caller promises; an IRP completes once.
+    let socket = unsafe { Shared::<Socket>::from_raw(context.cast_const().cast()) };
+    let right = socket.drain.lock().take();
+    if let Some(right) = right {
+        // Under the right still: what is reclaimed may give slots of the table back (L35).
+        socket.parked.reclaim();
+        let listed = right.table().lock().remove(socket.slot);
+        drop(listed);
+        drop(socket);
+        drop(right);
+    }
+    NtStatus::MORE_PROCESSING_REQUIRED.0
+}

@@ -1,0 +1,47 @@
+//! What the library builds on in place of `std`: pool memory, counted pointers, locks, events, threads, DPCs, timers.
+//!
+//! Unsafe code of the crate lives here and in [`raw`](crate::raw); each file says what its handles guarantee, and the
+//! rest of the crate is safe because of that.
+#![allow(unsafe_code)] // wraps kernel objects, which are reached by pointer
+
+mod dpc;
+mod event;
+mod exec;
+mod list;
+mod pool;
+mod queue;
+#[macro_use]
+pub(crate) mod shared;
+mod spin;
+mod task;
+mod thread;
+mod time;
+mod timer;
+
+pub use dpc::{Dpc, flush_dpcs};
+pub use event::Event;
+pub use exec::{Executor, Lane, Runtime, SpawnError};
+pub use list::try_push;
+pub use pool::{Pool, tag};
+pub use queue::{Node, Queue, Taken};
+pub use shared::{Shared, Tagged};
+pub use spin::{SpinGuard, SpinLock};
+pub use thread::Thread;
+pub use time::{Instant, current_processor, processor_count};
+pub use timer::Sleep;
+
+/// Memory for what was asked is not there. The one way in which allocation fails here, and it always can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+impl From<allocator_api2::alloc::AllocError> for OutOfMemory {
+    fn from(_: allocator_api2::alloc::AllocError) -> Self {
+        Self
+    }
+}
+
+impl From<allocator_api2::collections::TryReserveError> for OutOfMemory {
+    fn from(_: allocator_api2::collections::TryReserveError) -> Self {
+        Self
+    }
+}

@@ -1,0 +1,82 @@
+//! A value behind a spin lock.
+//!
+//! Wraps [`KeAcquireSpinLockRaiseToDpc`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keacquirespinlockraisetodpc).
+//! The code under the lock runs at DISPATCH_LEVEL: it does not wait, wakes nobody and completes nothing.
+
+use core::cell::UnsafeCell;
+use core::ops::{Deref, DerefMut};
+
+use wdk_sys::ntddk::{KeAcquireSpinLockRaiseToDpc, KeReleaseSpinLock};
+use wdk_sys::{KIRQL, KSPIN_LOCK};
+
+/// A value that is reached by its guard only.
+pub struct SpinLock<T> {
+    lock: UnsafeCell<KSPIN_LOCK>,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the lock hands the value to one holder at a time.
+unsafe impl<T: Send> Send for SpinLock<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for SpinLock<T> {}
+
+impl<T> SpinLock<T> {
+    /// Unlocked. (KeInitializeSpinLock stores a zero.)
+    ///
+    /// # IRQL
+    /// Any.
+    pub const fn new(value: T) -> Self {
+        Self { lock: UnsafeCell::new(0), value: UnsafeCell::new(value) }
+    }
+
+    /// Locks, and raises to DISPATCH_LEVEL until the guard is dropped. Not recursive.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub fn lock(&self) -> SpinGuard<'_, T> {
+        // SAFETY: the lock is initialised and lives as long as `self`.
+        let irql = unsafe { KeAcquireSpinLockRaiseToDpc(self.lock.get()) };
+        SpinGuard { lock: self, irql, not_send: core::marker::PhantomData }
+    }
+
+    /// The value for its sole owner.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+}
+
+/// Proof that the lock is held by this thread.
+///
+/// # Invariants
+/// The lock was acquired at `irql` by the thread that drops the guard.
+pub struct SpinGuard<'a, T> {
+    lock: &'a SpinLock<T>,
+    irql: KIRQL,
+    not_send: core::marker::PhantomData<*const ()>,
+}
+
+impl<T> Deref for SpinGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the guard stands for the lock.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T> DerefMut for SpinGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the guard stands for the lock.
+        unsafe { &mut *self.lock.value.get() }
+    }
+}
+
+impl<T> Drop for SpinGuard<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: acquired by this thread at this IRQL, by the invariant.
+        unsafe { KeReleaseSpinLock(self.lock.lock.get(), self.irql) };
+    }
+}

@@ -1,0 +1,49 @@
+//! Time and processors.
+
+use core::time::Duration;
+
+use wdk_sys::ntddk::{KeGetCurrentProcessorNumberEx, KeQueryActiveProcessorCountEx, KeQueryInterruptTimePrecise};
+
+const ALL_PROCESSOR_GROUPS: u16 = 0xffff;
+
+/// A point in time since the system started, in units of 100 ns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// Now.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn now() -> Self {
+        let mut counter = 0;
+        // SAFETY: the argument receives the performance counter's value.
+        Self(unsafe { KeQueryInterruptTimePrecise(&raw mut counter) })
+    }
+
+    /// The time from then to now.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn elapsed(self) -> Duration {
+        Duration::from_nanos(Self::now().0.saturating_sub(self.0).saturating_mul(100))
+    }
+}
+
+/// How many processors are active.
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+pub fn processor_count() -> usize {
+    // SAFETY: no requirements.
+    unsafe { KeQueryActiveProcessorCountEx(ALL_PROCESSOR_GROUPS) as usize }.max(1)
+}
+
+/// The system-wide index of the processor that runs this.
+///
+/// # IRQL
+/// Any. Below DISPATCH_LEVEL it may be another one already.
+pub fn current_processor() -> usize {
+    // SAFETY: the number in its group is optional.
+    unsafe { KeGetCurrentProcessorNumberEx(core::ptr::null_mut()) as usize }
+}
