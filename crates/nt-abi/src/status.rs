@@ -130,3 +130,11 @@ impl fmt::Display for NtStatus {
         fmt::Debug::fmt(self, f)
     }
 }
+
+/// As text: the name, or the number where there is none.
+#[cfg(feature = "serde")]
+impl serde::Serialize for NtStatus {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

@@ -1,0 +1,4 @@
+//! The executive: pool memory, rundown protection.
+
+pub mod pool;
+pub mod rundown;

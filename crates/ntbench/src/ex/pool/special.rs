@@ -1,0 +1,52 @@
+//! Special pool: each block ends at a guard page, and its pages become inaccessible when it is freed.
+#![allow(unsafe_code)] // Pages are mapped and protected.
+
+use std::collections::BTreeMap;
+use std::ptr::null_mut;
+
+use nt_abi::PAGE_SIZE;
+use parking_lot::Mutex;
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
+
+use super::Block;
+
+/// The pages of a block, by their start: their length and the block, for what faults on them later.
+static PAGES: Mutex<BTreeMap<usize, (usize, Option<Block>)>> = Mutex::new(BTreeMap::new());
+
+/// A block of `size` bytes that ends, as far as alignment allows, at a guard page; zero if there is no memory.
+pub(super) fn allocate(size: usize) -> usize {
+    let span = size.next_multiple_of(PAGE_SIZE) + PAGE_SIZE;
+    // SAFETY: a new mapping.
+    let mapped = unsafe { mmap_anonymous(null_mut(), span, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) };
+    let Ok(start) = mapped else { return 0 };
+    let start = start as usize;
+    let guard = start + span - PAGE_SIZE;
+    protect(guard, PAGE_SIZE);
+    PAGES.lock().insert(start, (span, None));
+    let address = if size >= PAGE_SIZE { guard - size.next_multiple_of(PAGE_SIZE) } else { guard - size };
+    address & !15
+}
+
+/// Makes a freed block's pages inaccessible, for the rest of the run.
+pub(super) fn retire(block: &Block) {
+    let mut pages = PAGES.lock();
+    if let Some((start, (span, kept))) = pages.range_mut(..=block.address).next_back() {
+        *kept = Some(block.clone());
+        protect(*start, *span);
+    }
+}
+
+fn protect(start: usize, length: usize) {
+    // SAFETY: the pages are this pool's.
+    let _ = unsafe { mprotect(start as *mut _, length, MprotectFlags::empty()) };
+}
+
+/// The block on whose pages `address` lies.
+pub(super) fn find(address: usize) -> Option<Block> {
+    let pages = PAGES.try_lock()?;
+    let (start, (span, block)) = pages.range(..=address).next_back()?;
+    if address >= start + span {
+        return None;
+    }
+    block.clone().or_else(|| super::track::all().into_iter().find(|b| (*start..start + span).contains(&b.address)))
+}

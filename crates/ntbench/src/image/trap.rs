@@ -1,0 +1,143 @@
+//! Faults: what touched what, in the driver's terms.
+//!
+//! A fault in a driver's code, in code of the bench that a driver called with a bad pointer, or at an address of an
+//! image that is gone ends the run as a violation. Every other fault goes to whoever handled it before.
+#![allow(unsafe_code)] // A signal handler.
+
+use std::ffi::c_void;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::image;
+use crate::ke::{irql, time};
+use crate::thread;
+use crate::verifier::{self, Violation};
+
+static PREVIOUS: OnceLock<[(i32, libc::sigaction); 3]> = OnceLock::new();
+static ENTERED: AtomicBool = AtomicBool::new(false);
+
+/// Installs the handler for SIGSEGV, SIGBUS and SIGILL, on the alternate stacks that threads have.
+pub(crate) fn install() {
+    PREVIOUS.get_or_init(|| [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL].map(|signal| (signal, replace(signal))));
+}
+
+fn replace(signal: i32) -> libc::sigaction {
+    // SAFETY: a zeroed sigaction is valid, and the handler has the signature that SA_SIGINFO asks for.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        let mut previous: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handle as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+        libc::sigaction(signal, &raw const action, &raw mut previous);
+        previous
+    }
+}
+
+/// The registers that matter.
+struct Fault {
+    signal: i32,
+    instruction: usize,
+    stack: usize,
+    address: usize,
+}
+
+unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel passes a siginfo and a ucontext.
+    let fault = unsafe {
+        let registers = &(*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
+        Fault {
+            signal,
+            instruction: registers[libc::REG_RIP as usize] as usize,
+            stack: registers[libc::REG_RSP as usize] as usize,
+            address: (*info).si_addr() as usize,
+        }
+    };
+    let in_image = image::index_of(fault.instruction).is_some();
+    if !in_image && thread::slot().depth() == 0 || ENTERED.swap(true, Ordering::SeqCst) {
+        // SAFETY: called in the handler for this signal.
+        unsafe { give_up(signal) };
+        return;
+    }
+    // Describing it allocates, which may hang if the fault was in the allocator: not for ever.
+    // SAFETY: an alarm ends the process.
+    unsafe { libc::alarm(10) };
+    report(&fault, in_image);
+}
+
+/// Restores who handled the signal before; the instruction faults again when the handler returns.
+unsafe fn give_up(signal: i32) {
+    let previous = PREVIOUS.get().and_then(|all| all.iter().find(|(number, _)| *number == signal));
+    if let Some((_, action)) = previous {
+        // SAFETY: the action is one that the system gave us.
+        unsafe { libc::sigaction(signal, &raw const *action, std::ptr::null_mut()) };
+    }
+}
+
+fn report(fault: &Fault, in_image: bool) -> ! {
+    let (rule, what) = explain(fault, in_image);
+    let mut place = Vec::new();
+    if in_image {
+        place.push(image::describe(fault.instruction));
+    }
+    place.extend(image::stack_places_from(fault.stack, 8));
+    let violation = Violation {
+        rule,
+        what,
+        place,
+        irql: irql::current(),
+        thread: thread::slot().id,
+        time_ms: time::since_start().as_secs_f64() * 1e3,
+        history: Vec::new(),
+    };
+    verifier::end(&violation)
+}
+
+fn explain(fault: &Fault, in_image: bool) -> (&'static str, String) {
+    let address = fault.address;
+    if let Some(image) = image::of(fault.instruction).filter(|image| image.is_gone()) {
+        let text = format!("code of {} runs after its unload has returned: {}", image.name, image.describe(fault.instruction));
+        return ("L31", text);
+    }
+    if let Some(image) = image::of(address).filter(|image| image.is_gone()) {
+        return ("L31", format!("data of {} is used after its unload has returned: {}", image.name, image.describe(address)));
+    }
+    if fault.signal == libc::SIGILL {
+        return ("instruction", "an instruction that this processor does not have, or a trap of the compiler's".into());
+    }
+    if in_image && let Some(what) = instruction(fault.instruction) {
+        return ("instruction", what);
+    }
+    if address < 0x1_0000 {
+        return ("null", format!("memory at {address:#x} is used: a null pointer"));
+    }
+    if let Some(text) = crate::ex::pool::explain(address) {
+        return ("pool", text);
+    }
+    let how = if in_image { "the driver" } else { "the bench, called by the driver with this pointer," };
+    ("access", format!("{how} uses memory at {address:#x}, which is not there or is protected"))
+}
+
+/// What is special about an instruction that faulted, if something is.
+fn instruction(address: usize) -> Option<String> {
+    let mut bytes = [0u8; 4];
+    let mapped = image::index_of(address + 3).is_some();
+    if mapped {
+        // SAFETY: the instruction was fetched from here, and its page or the next of the image is readable.
+        unsafe { std::ptr::copy_nonoverlapping(address as *const u8, bytes.as_mut_ptr(), 4) };
+    }
+    Some(match bytes {
+        [0x65, ..] => "memory relative to GS (the processor block) is used: the bench has none".into(),
+        [0x44 | 0x0f, 0x0f | 0x20 | 0x22, ..] if is_control_register(bytes) => {
+            "a control register (CR8 is the IRQL) is used: call KeGetCurrentIrql, KfRaiseIrql or KeLowerIrql".into()
+        }
+        [0xf4, ..] => "HLT is executed".into(),
+        [0xfa | 0xfb, ..] => "interrupts are switched off or on".into(),
+        [0x0f, 0x30 | 0x32, ..] => "a model-specific register is used".into(),
+        [0xcd, 0x29, ..] => "__fastfail was called".into(),
+        _ => return None,
+    })
+}
+
+fn is_control_register(bytes: [u8; 4]) -> bool {
+    matches!(bytes, [0x0f, 0x20 | 0x22, ..] | [0x44, 0x0f, 0x20 | 0x22, _])
+}

@@ -1,0 +1,185 @@
+//! The registry, as far as drivers' parameters go: keys with values, read through handles.
+#![allow(unsafe_code)] // Exports with the kernel's ABI.
+
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+
+use nt_abi::{
+    HANDLE, KEY_VALUE_PARTIAL_INFORMATION_CLASS, NtStatus, OBJECT_ATTRIBUTES, PASSIVE_LEVEL, REG_BINARY, REG_DWORD, REG_MULTI_SZ,
+    REG_QWORD, REG_SZ, UNICODE_STRING, export_table,
+};
+use parking_lot::Mutex;
+
+use crate::ke::irql;
+use crate::{fault, rtl, verifier};
+
+export_table!(pub(crate) EXPORTS, "ntoskrnl.exe", [ZwOpenKey, ZwQueryValueKey]);
+
+/// A value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// `REG_DWORD`.
+    Dword(u32),
+    /// `REG_QWORD`.
+    Qword(u64),
+    /// `REG_SZ`.
+    Sz(String),
+    /// `REG_MULTI_SZ`.
+    MultiSz(Vec<String>),
+    /// `REG_BINARY`.
+    Binary(Vec<u8>),
+}
+
+fn utf16(text: &str) -> Vec<u8> {
+    text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()
+}
+
+impl Value {
+    fn kind(&self) -> u32 {
+        match self {
+            Value::Dword(_) => REG_DWORD,
+            Value::Qword(_) => REG_QWORD,
+            Value::Sz(_) => REG_SZ,
+            Value::MultiSz(_) => REG_MULTI_SZ,
+            Value::Binary(_) => REG_BINARY,
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Value::Dword(value) => value.to_le_bytes().into(),
+            Value::Qword(value) => value.to_le_bytes().into(),
+            Value::Sz(text) => utf16(text),
+            Value::MultiSz(texts) => texts.iter().flat_map(|text| utf16(text)).chain([0, 0]).collect(),
+            Value::Binary(bytes) => bytes.clone(),
+        }
+    }
+}
+
+/// Names in lower case, for they compare without case.
+type Key = BTreeMap<String, Value>;
+
+struct Registry {
+    keys: BTreeMap<String, Key>,
+    open: BTreeMap<usize, String>,
+    last: usize,
+}
+
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry { keys: BTreeMap::new(), open: BTreeMap::new(), last: 0x4000_0000 });
+
+/// The path of a service's key.
+pub(crate) fn service_key(service: &str) -> String {
+    format!(r"\Registry\Machine\System\CurrentControlSet\Services\{service}")
+}
+
+/// Makes a service's key and its `Parameters`.
+pub(crate) fn create_service(service: &str) {
+    let path = service_key(service).to_lowercase();
+    let mut registry = REGISTRY.lock();
+    registry.keys.entry(format!(r"{path}\parameters")).or_default();
+    registry.keys.entry(path).or_default();
+}
+
+/// Sets a value under a service's `Parameters`; none takes it away.
+pub(crate) fn set_parameter(service: &str, name: &str, value: Option<Value>) {
+    create_service(service);
+    let path = format!(r"{}\parameters", service_key(service).to_lowercase());
+    let mut registry = REGISTRY.lock();
+    let key = registry.keys.entry(path).or_default();
+    match value {
+        Some(value) => key.insert(name.to_lowercase(), value),
+        None => key.remove(&name.to_lowercase()),
+    };
+}
+
+/// Closes a key's handle, if it is one.
+pub(crate) fn close(handle: HANDLE) -> bool {
+    REGISTRY.lock().open.remove(&(handle as usize)).is_some()
+}
+
+/// Paths of keys that are open.
+pub(crate) fn open_keys() -> Vec<String> {
+    REGISTRY.lock().open.values().cloned().collect()
+}
+
+/// # IRQL
+/// PASSIVE_LEVEL
+///
+/// # Safety
+/// `handle` is valid for a write, `attributes` valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "win64" fn ZwOpenKey(handle: *mut HANDLE, _access: u32, attributes: *const OBJECT_ATTRIBUTES) -> NtStatus {
+    irql::at_most("ZwOpenKey", PASSIVE_LEVEL);
+    if fault::hit("ZwOpenKey") {
+        return NtStatus::INSUFFICIENT_RESOURCES;
+    }
+    // SAFETY: the caller passed valid attributes.
+    let (root, name) = unsafe { ((*attributes).RootDirectory, rtl::string((*attributes).ObjectName)) };
+    let name = name.unwrap_or_default().to_lowercase();
+    let mut registry = REGISTRY.lock();
+    let path = match registry.open.get(&(root as usize)) {
+        Some(parent) => format!(r"{parent}\{name}"),
+        None if root.is_null() => name,
+        None => return NtStatus::INVALID_HANDLE,
+    };
+    if !registry.keys.contains_key(&path) {
+        return NtStatus::OBJECT_NAME_NOT_FOUND;
+    }
+    registry.last += 4;
+    let opened = registry.last;
+    registry.open.insert(opened, path);
+    // SAFETY: the caller passed a valid pointer.
+    unsafe { handle.write(opened as HANDLE) };
+    NtStatus::SUCCESS
+}
+
+fn value(key: HANDLE, name: &str) -> Result<Value, NtStatus> {
+    let registry = REGISTRY.lock();
+    let path = registry.open.get(&(key as usize)).ok_or(NtStatus::INVALID_HANDLE)?;
+    let key = registry.keys.get(path).ok_or(NtStatus::INVALID_HANDLE)?;
+    key.get(&name.to_lowercase()).cloned().ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)
+}
+
+/// Bytes before the data of a `KEY_VALUE_PARTIAL_INFORMATION`.
+const HEAD: usize = 12;
+
+/// # IRQL
+/// PASSIVE_LEVEL
+///
+/// # Safety
+/// `information` is valid for `length` bytes, `result` for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "win64" fn ZwQueryValueKey(
+    key: HANDLE,
+    name: *const UNICODE_STRING,
+    class: u32,
+    information: *mut c_void,
+    length: u32,
+    result: *mut u32,
+) -> NtStatus {
+    irql::at_most("ZwQueryValueKey", PASSIVE_LEVEL);
+    if class != KEY_VALUE_PARTIAL_INFORMATION_CLASS {
+        verifier::violation("bench", format!("ZwQueryValueKey: information class {class} is not there, only 2"));
+        return NtStatus::INVALID_INFO_CLASS;
+    }
+    // SAFETY: the caller passed a valid string.
+    let name = unsafe { rtl::string(name) }.unwrap_or_default();
+    let value = match value(key, &name) {
+        Ok(value) => value,
+        Err(status) => return status,
+    };
+    let data = value.bytes();
+    let length = length as usize;
+    // SAFETY: the caller passed valid pointers; no more than `length` bytes are written.
+    unsafe {
+        result.write((HEAD + data.len()) as u32);
+        if length < HEAD {
+            return NtStatus::BUFFER_TOO_SMALL;
+        }
+        let head = [0, value.kind(), data.len() as u32];
+        information.cast::<[u32; 3]>().write_unaligned(head);
+        let room = data.len().min(length - HEAD);
+        information.cast::<u8>().add(HEAD).copy_from_nonoverlapping(data.as_ptr(), room);
+        if room < data.len() { NtStatus::BUFFER_OVERFLOW } else { NtStatus::SUCCESS }
+    }
+}
