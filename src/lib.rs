@@ -1,43 +1,32 @@
-//! A driver that loads and unloads.
+//! wskclient.sys: network services in the kernel, on Winsock Kernel.
+//!
+//! From the outside in: [`entry`] is start-up and its mirror, unload; [`control`] the device that tools talk to;
+//! [`driver`] what exists once per load; [`echo`] the service; [`limits`] what connections may hold; [`parameters`] the
+//! settings; [`wdf`] the calls into the framework. Sockets and the lifecycle are the `wsk` crate's.
+//!
+//! The rules L01-L38 that comments cite are those of `docs/lifecycle.md`.
 #![no_std]
-#![allow(unsafe_code)] // the entry point is called by the kernel
 
-extern crate alloc;
+// The panic handler: a bugcheck `RPNC` with file and line.
 extern crate wdk_panic;
 
-use wdk_alloc::WdkAllocator;
-use wdk_sys::{
-    DRIVER_OBJECT, NTSTATUS, PCUNICODE_STRING, ULONG, WDF_DRIVER_CONFIG, WDF_NO_HANDLE, WDF_NO_OBJECT_ATTRIBUTES,
-    WDFDRIVER, _WDF_DRIVER_INIT_FLAGS, call_unsafe_wdf_function_binding,
-};
+mod control;
+mod driver;
+mod echo;
+mod entry;
+mod limits;
+mod parameters;
+mod wdf;
 
+/// For what the `alloc` crate might ask for behind our back. The driver itself allocates fallibly under its own tags, so
+/// nothing with the tag `rust` is ever seen (the bench checks that).
 #[global_allocator]
-static ALLOCATOR: WdkAllocator = WdkAllocator;
+static ALLOCATOR: wdk_alloc::WdkAllocator = wdk_alloc::WdkAllocator;
 
-/// Called by FxDriverEntry.
-///
-/// # IRQL
-/// PASSIVE_LEVEL
-#[unsafe(export_name = "DriverEntry")]
-pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, registry_path: PCUNICODE_STRING) -> NTSTATUS {
-    let mut config = WDF_DRIVER_CONFIG {
-        Size: size_of::<WDF_DRIVER_CONFIG>() as ULONG,
-        EvtDriverUnload: Some(unload),
-        DriverInitFlags: _WDF_DRIVER_INIT_FLAGS::WdfDriverInitNonPnpDriver as ULONG,
-        ..Default::default()
+/// A line to the kernel debugger.
+macro_rules! log {
+    ($($argument:tt)*) => {
+        wdk::println!("wskclient: {}", format_args!($($argument)*))
     };
-    wdk::println!("wskclient: entry {}", alloc::format!("{:p}", driver));
-    // SAFETY: every pointer is valid during the call.
-    unsafe {
-        call_unsafe_wdf_function_binding!(
-            WdfDriverCreate,
-            core::ptr::from_mut(driver),
-            registry_path,
-            WDF_NO_OBJECT_ATTRIBUTES,
-            &mut config,
-            WDF_NO_HANDLE.cast::<WDFDRIVER>(),
-        )
-    }
 }
-
-unsafe extern "C" fn unload(_driver: WDFDRIVER) {}
+pub(crate) use log;

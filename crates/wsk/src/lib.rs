@@ -23,4 +23,5 @@ pub use error::{AcceptError, BindError, Detached, IoError, OpenError, TransferEr
 pub use raw::{Buffer, Device, NtStatus};
 pub use signal::{Signal, Wait};
 pub use sync::{Executor, Instant, Lane, OutOfMemory, Runtime, Sleep, SpawnError};
+pub use wsk_lifecycle::registration::State;
 pub use tcp::{Addresses, Nudge, TcpListener, TcpStream};

@@ -1,0 +1,166 @@
+//! What exists once per load: the executor, the registration with WSK, the service.
+#![allow(unsafe_code)] // says that the driver outlives its tasks
+
+use core::cell::UnsafeCell;
+
+use control_abi::{Gate, Registration, State};
+use wdk_sys::GUID;
+use wsk::raw::Device;
+use wsk::{Binding, Client, Handler, NtStatus, Runtime, Trace};
+
+use crate::echo::Echo;
+use crate::log;
+use crate::parameters::Parameters;
+
+/// The driver's name in the NMR.
+const MODULE_ID: GUID =
+    GUID { Data1: 0x6d1f_3a52, Data2: 0x90c4, Data3: 0x4e0b, Data4: [0x8f, 0x27, 0x5b, 0xd3, 0x1e, 0x66, 0xa9, 0x04] };
+
+/// The driver.
+///
+/// # Invariants
+/// `running` is written by [`start`](Self::start) before the device admits requests, and by [`stop`](Self::stop) when it
+/// does no more; in between it is only read.
+pub(crate) struct Driver {
+    parameters: Parameters,
+    echo: Echo,
+    running: UnsafeCell<Option<Running>>,
+}
+
+struct Running {
+    runtime: Runtime,
+    client: Client,
+}
+
+// SAFETY: `running` is synchronised as its invariant says; the rest is shared in its own right.
+unsafe impl Sync for Driver {}
+
+impl Driver {
+    /// Prepares it.
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) fn new(parameters: Parameters, _device: Device) -> Result<Self, NtStatus> {
+        let echo = Echo::new(&parameters)?;
+        Ok(Self { parameters, echo, running: UnsafeCell::new(None) })
+    }
+
+    /// Starts the executor and registers with the NMR (L01). It does not wait for WSK (L05).
+    ///
+    /// # Errors
+    /// What failed; nothing runs then.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    pub(crate) fn start(&'static self, device: Device) -> Result<(), NtStatus> {
+        let runtime = Runtime::start()?;
+        let started = Client::new(MODULE_ID, self, runtime.executor(), device).map_err(NtStatus::from);
+        let client = match started.and_then(|client| client.register().map(|()| client)) {
+            Ok(client) => client,
+            Err(status) => {
+                runtime.shutdown();
+                return Err(status);
+            }
+        };
+        // SAFETY: nobody reads it before the device admits requests.
+        unsafe { *self.running.get() = Some(Running { runtime, client }) };
+        Ok(())
+    }
+
+    /// Stops everything: gracefully for as long as `StopGraceMs` grants (L26), then at once. Returns when nothing runs.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`, with no lock held.
+    pub(crate) fn stop(&self) {
+        // SAFETY: the device admits requests no more, so nobody else reads it.
+        let Some(running) = (unsafe { (*self.running.get()).take() }) else { return };
+        self.echo.stop(running.client.binding(), self.parameters.stop_grace);
+        running.client.shutdown();
+        drop(running.client);
+        running.runtime.shutdown();
+    }
+
+    fn client(&self) -> Option<&Client> {
+        // SAFETY: only read while the device admits requests.
+        unsafe { &*self.running.get() }.as_ref().map(|running| &running.client)
+    }
+
+    /// Ends all connections and leaves WSK, without unloading (L33).
+    ///
+    /// # Errors
+    /// The NMR's status.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    pub(crate) fn deactivate(&self) -> Result<(), NtStatus> {
+        self.client().ok_or(NtStatus::INVALID_DEVICE_STATE)?.deregister()
+    }
+
+    /// Comes back to WSK (L33).
+    ///
+    /// # Errors
+    /// The NMR's status.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    pub(crate) fn activate(&self) -> Result<(), NtStatus> {
+        self.client().ok_or(NtStatus::INVALID_DEVICE_STATE)?.register()
+    }
+
+    /// The system is going down: as at unload, but the driver stays.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    pub(crate) fn system_shutdown(&self) {
+        let Some(client) = self.client() else { return };
+        self.echo.stop(client.binding(), self.parameters.stop_grace);
+        if let Err(status) = client.deregister() {
+            log!("system shutdown: deregistering from WSK: {status}");
+        }
+    }
+
+    /// The state, for tools.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub(crate) fn state(&self) -> State {
+        let mut state = State { version: control_abi::VERSION, totals: self.echo.totals(), ..State::default() };
+        let Some(client) = self.client() else { return state };
+        state.registration = match client.state() {
+            wsk::State::Out => Registration::Out,
+            wsk::State::Registering => Registration::Registering,
+            wsk::State::In => Registration::In,
+            wsk::State::Leaving => Registration::Leaving,
+        } as u32;
+        let Some(binding) = client.binding() else { return state };
+        let work = binding.work();
+        state.gate = if binding.is_open() { Gate::Open } else { Gate::Shut } as u32;
+        state.in_flight = work.in_flight;
+        state.inside = work.inside;
+        state.sockets = work.sockets;
+        state.generation = binding.generation();
+        state
+    }
+}
+
+impl Handler for Driver {
+    fn attached(&self, binding: Binding) {
+        // SAFETY: the driver is freed after `stop` has waited for every task.
+        let echo: &'static Echo = unsafe { &*(&raw const self.echo) };
+        echo.start(&binding);
+    }
+
+    fn trace(&self, trace: Trace) {
+        match trace {
+            Trace::Attaching { lowest, highest } => log!("WSK offers versions {lowest:#06x} to {highest:#06x}"),
+            Trace::AttachFailed { status } => log!("not attached: {status}"),
+            Trace::Attached { generation } => log!("attached, binding {generation}"),
+            Trace::DetachBegun { generation, pending: false, .. } => log!("binding {generation}: detach, nothing to do"),
+            Trace::DetachBegun { generation, in_flight, sockets, .. } => {
+                log!("binding {generation}: detach pending, {in_flight} calls in flight, {sockets} sockets");
+            }
+            Trace::DetachCompleted { generation } => log!("binding {generation}: detach completed"),
+            Trace::CleanedUp { generation } => log!("binding {generation}: cleaned up"),
+        }
+    }
+}
