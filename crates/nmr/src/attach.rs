@@ -19,10 +19,13 @@ use crate::{Kind, Side, detach};
 /// # IRQL
 /// PASSIVE_LEVEL
 pub(crate) fn offer_all(handle: usize, side: Side) {
-    while let Some(next) = lock().next_offer(handle, side) {
+    loop {
+        // A statement of its own: the lock goes with it.
+        let next = lock().next_offer(handle, side);
         match next {
-            Offer::Attach(binding, call) => attach(binding, &call),
-            Offer::Withdrawn(binding) => retire(binding),
+            Some(Offer::Attach(binding, call)) => attach(binding, &call),
+            Some(Offer::Withdrawn(binding)) => retire(binding),
+            None => break,
         }
     }
     let registry = lock();
@@ -151,7 +154,8 @@ pub(crate) fn attach_provider(request: &Request) -> Result<Answer, NtStatus> {
     if let Some(status) = fault("NmrClientAttachProvider") {
         return Err(status);
     }
-    let (mut binding, call) = match lock().begin_provider_attach(request) {
+    let begun = lock().begin_provider_attach(request);
+    let (mut binding, call) = match begun {
         Ok(begun) => begun,
         Err((event, Misuse { rule, text })) => {
             violation(&event, rule, text);

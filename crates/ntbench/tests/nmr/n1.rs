@@ -1,0 +1,141 @@
+//! N1: registering one side alone calls nothing; with the second side, in either order, attach happens: before that call
+//! returns, or later on a worker.
+
+use std::sync::Arc;
+
+use nmr::{Attach, Config, Kind, Side};
+use nt_abi::NtStatus;
+
+use crate::support::*;
+
+#[test]
+fn n1_registering_one_side_alone_calls_nothing() {
+    let _running = start();
+    for side in [Side::Client, Side::Provider] {
+        let (one, two) =
+            (Module::new(side, NPI, Behaviour::default()), Module::new(side, NPI, Behaviour::default()));
+        one.register();
+        two.register();
+        one.leave();
+        two.leave();
+        assert_eq!(one.counts(), [0; 4]);
+        assert_eq!(two.counts(), [0; 4]);
+    }
+    assert!(violations().is_empty());
+}
+
+#[test]
+fn n1_attaches_before_the_second_registration_returns_in_either_order() {
+    let _running = start();
+    for client_first in [true, false] {
+        let (client, provider) = (client(Behaviour::default()), provider(Behaviour::default()));
+        let (first, second) = if client_first { (&client, &provider) } else { (&provider, &client) };
+        first.register();
+        assert_eq!(first.counts(), [0; 4]);
+        second.register();
+        assert_eq!(client.counts(), [1, 1, 0, 0]);
+        assert_eq!(provider.counts(), [1, 1, 0, 0]);
+        first.leave();
+        second.leave();
+    }
+    assert!(violations().is_empty());
+}
+
+#[test]
+fn n1_attaches_later_on_a_worker() {
+    let _running = start_with(Config { attach: Attach::Late, ..Config::default() });
+    for client_first in [true, false] {
+        let here = std::thread::current().id();
+        let returned = Gate::new();
+        let gate = returned.clone();
+        let on_offer = Box::new(move |_| {
+            gate.wait();
+            assert_ne!(std::thread::current().id(), here, "attached on the registering thread");
+            None
+        });
+        let (client, provider) = (client(Behaviour { on_offer, ..Behaviour::default() }), provider(Behaviour::default()));
+        let (first, second) = if client_first { (&client, &provider) } else { (&provider, &client) };
+        first.register();
+        second.register();
+        assert_eq!(client.counts()[1], 0, "attached before the registration returned");
+        returned.open();
+        until("the late attach", || client.counts() == [1, 1, 0, 0]);
+        second.leave();
+        first.leave();
+        assert_eq!(client.counts(), [1, 1, 1, 1]);
+    }
+    assert!(violations().is_empty());
+}
+
+#[test]
+fn n1_every_client_meets_every_provider_of_its_interface_once() {
+    let _running = start();
+    let modules: Vec<Arc<Module>> = (0..24)
+        .map(|i| {
+            let side = if i % 2 == 0 { Side::Client } else { Side::Provider };
+            Module::new(side, npi(1 + (i / 2) % 2), Behaviour::default())
+        })
+        .collect();
+    modules.iter().for_each(|module| module.register());
+    // 12 of each side, 6 of each side speak the same interface.
+    modules.iter().for_each(|module| assert_eq!(module.counts(), [6, 6, 0, 0]));
+    modules.iter().for_each(|module| module.leave());
+    modules.iter().for_each(|module| assert_eq!(module.counts(), [6, 6, 6, 6]));
+    assert!(violations().is_empty());
+}
+
+#[test]
+fn n1_characteristics_that_make_no_sense_are_refused() {
+    let _running = start();
+    let spoils: [fn(&mut nt_abi::nmr::NPI_CLIENT_CHARACTERISTICS); 8] = [
+        |c| c.Version = 1,
+        |c| c.Length -= 1,
+        |c| c.ClientAttachProvider = None,
+        |c| c.ClientDetachProvider = None,
+        |c| c.ClientRegistrationInstance.Version = 1,
+        |c| c.ClientRegistrationInstance.Size -= 1,
+        |c| c.ClientRegistrationInstance.NpiId = std::ptr::null(),
+        |c| c.ClientRegistrationInstance.ModuleId = std::ptr::null(),
+    ];
+    for (at, spoil) in spoils.into_iter().enumerate() {
+        let mut module = client(Behaviour::default());
+        Module::spoil_client(&mut module, spoil);
+        assert_eq!(module.try_register(), NtStatus::INVALID_PARAMETER, "spoil {at}");
+        assert_eq!(violations().len(), at + 1);
+    }
+    let mut module = provider(Behaviour::default());
+    Module::spoil_provider(&mut module, |p| p.ProviderAttachClient = None);
+    assert_eq!(module.try_register(), NtStatus::INVALID_PARAMETER);
+}
+
+#[test]
+fn n1_a_registration_that_fails_leaves_nothing() {
+    let _running = start();
+    nmr::faults(|name| (name == "NmrRegisterClient").then_some(NtStatus::INSUFFICIENT_RESOURCES));
+    let (client, provider) = (client(Behaviour::default()), provider(Behaviour::default()));
+    provider.register();
+    assert_eq!(client.try_register(), NtStatus::INSUFFICIENT_RESOURCES);
+    assert_eq!(provider.counts(), [0; 4]);
+    provider.leave();
+    let failed = Kind::Register { status: NtStatus::INSUFFICIENT_RESOURCES };
+    assert!(events().iter().any(|event| event.kind == failed && event.side == Side::Client));
+}
+
+#[test]
+fn l03_characteristics_that_change_while_registered_are_a_violation() {
+    let _running = start();
+    let mut client = client(Behaviour::default());
+    let spoil: *mut nt_abi::nmr::NPI_CLIENT_CHARACTERISTICS = {
+        let mut at = std::ptr::null_mut();
+        Module::spoil_client(&mut client, |c| at = c);
+        at
+    };
+    client.register();
+    // SAFETY: nobody else reads or writes it now: that is what the test is about.
+    unsafe { (*spoil).ClientRegistrationInstance.Number += 1 };
+    let provider = provider(Behaviour::default());
+    provider.register();
+    assert_eq!(violations(), ["L03"]);
+    client.leave();
+    provider.leave();
+}
