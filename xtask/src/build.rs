@@ -31,6 +31,9 @@ impl fmt::Display for Profile {
     }
 }
 
+/// What debug information calls the root of the repository.
+pub const SOURCES: &str = "/wskclient";
+
 /// What a build gives.
 pub struct Artifacts {
     pub sys: PathBuf,
@@ -121,7 +124,7 @@ impl Builder {
 
     /// A static C runtime, which wdk-build insists on, and no path of this machine in the driver.
     fn rustflags(&self) -> String {
-        let mut flags = format!("-Ctarget-feature=+crt-static --remap-path-prefix={}=.", root().display());
+        let mut flags = format!("-Ctarget-feature=+crt-static --remap-path-prefix={}={SOURCES}", root().display());
         for (from, to) in self.foreign_sources() {
             flags += &format!(" --remap-path-prefix={}={to}", from.display());
         }
@@ -150,7 +153,7 @@ impl Builder {
             .env("LIBCLANG_PATH", llvm.libclang())
             .env("CC_x86_64_pc_windows_msvc", llvm.tool("clang-cl"))
             .env("AR_x86_64_pc_windows_msvc", llvm.tool("llvm-lib"))
-            .env("CFLAGS_x86_64_pc_windows_msvc", format!("/clang:-ffile-prefix-map={}=.", root().display()))
+            .env("CFLAGS_x86_64_pc_windows_msvc", format!("/clang:-ffile-prefix-map={}={SOURCES}", root().display()))
             .env("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER", llvm.tool("lld-link"));
     }
 }

@@ -2,10 +2,14 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 
-use crate::build::{self, Artifacts, Profile};
+use crate::{
+    build::{self, Profile},
+    constants, imports, layouts, panics, report,
+    toolchain::Llvm,
+};
 
 /// Builds, checks, runs and tests wskclient.
 #[derive(Parser)]
@@ -20,6 +24,15 @@ enum XtaskCommand {
     /// Build wskclient.sys with its .pdb and .map (release unless --debug is given)
     Build(BuildArguments),
     /// Check wsk-sys, wsk and the driver quickly, without linking (with clippy where it is installed)
+    Check,
+    /// The hand-made kit in sdk/, and what it makes of the driver
+    #[command(subcommand)]
+    Kit(KitCommand),
+}
+
+#[derive(Subcommand)]
+enum KitCommand {
+    /// Compare sdk/ and the driver's imports with mingw-w64, Wine and windows-sys, and the panic sites with their list
     Check,
 }
 
@@ -38,14 +51,29 @@ pub fn run() -> Result<ExitCode> {
     match CommandLine::parse().command {
         XtaskCommand::Build(arguments) => build_driver(&arguments),
         XtaskCommand::Check => build::check().map(|()| ExitCode::SUCCESS),
+        XtaskCommand::Kit(KitCommand::Check) => check_kit().map(|()| ExitCode::SUCCESS),
     }
 }
 
 fn build_driver(arguments: &BuildArguments) -> Result<ExitCode> {
     let profile = if arguments.debug { Profile::Debug } else { Profile::Release };
-    let Artifacts { sys, pdb, map } = build::driver(profile)?;
-    for path in [sys, pdb, map] {
-        println!("{:>9} bytes  {}", path.metadata()?.len(), path.display());
-    }
+    let artifacts = build::driver(profile)?;
+    report::driver(&artifacts, profile)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Everything that can be said about the kit without running the driver; `cargo xtask test` begins with it.
+pub fn check_kit() -> Result<()> {
+    let llvm = Llvm::find()?;
+    layouts::check(&llvm)?;
+    constants::check(&llvm)?;
+    let artifacts = build::driver(Profile::Release)?;
+    imports::check(&artifacts.sys)?;
+    let sites = panics::sites(&artifacts)?;
+    let unlisted = panics::unlisted(&sites)?;
+    report::panic_sites(&sites, &unlisted);
+    if !unlisted.is_empty() {
+        bail!("{} panic sites of the driver are not in {}", unlisted.len(), panics::ALLOWED);
+    }
+    Ok(())
 }

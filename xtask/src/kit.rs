@@ -21,9 +21,9 @@ pub const VERSION: &str = "10.0.26100.0";
 const KMDF: &str = "1.31";
 
 /// Import libraries, by the name of their list in `sdk/lib`.
-const IMPORTS: &[&str] = &["ntoskrnl", "netio", "WdfLdr"];
+const IMPORTS: &[&str] = &["ntoskrnl", "hal", "netio", "WdfLdr"];
 /// Libraries that wdk-build names and that have nothing we need.
-const EMPTY: &[&str] = &["hal", "wmilib", "BufferOverflowFastFailK"];
+const EMPTY: &[&str] = &["wmilib", "BufferOverflowFastFailK"];
 
 /// A kit that is ready to be built with.
 pub struct Kit {

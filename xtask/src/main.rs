@@ -7,7 +7,13 @@
 mod apt;
 mod build;
 mod commands;
+mod constants;
+mod image;
+mod imports;
 mod kit;
+mod layouts;
+mod panics;
+mod report;
 mod shim;
 mod toolchain;
 mod workspace;
@@ -16,13 +22,13 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     if shim::is_requested() {
-        return report(shim::run());
+        return conclude(shim::run());
     }
-    report(commands::run())
+    conclude(commands::run())
 }
 
 /// Prints an error with its causes and turns the outcome into an exit status.
-fn report(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+fn conclude(outcome: anyhow::Result<ExitCode>) -> ExitCode {
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE

@@ -147,10 +147,7 @@ typedef struct _CLIENT_ID {
     HANDLE UniqueThread;
 } CLIENT_ID, *PCLIENT_ID;
 
-#define TIMER_TOLERABLE_DELAY_BITS 6
-#define TIMER_EXPIRED_INDEX_BITS 6
-#define TIMER_PROCESSOR_INDEX_BITS 5
-
+// The alternatives for timers, queues, threads and mutants are left out: drivers do not look inside.
 typedef struct _DISPATCHER_HEADER {
     union {
         union {
@@ -162,26 +159,6 @@ typedef struct _DISPATCHER_HEADER {
             UCHAR Signalling;
             UCHAR Size;
             UCHAR Reserved1;
-        };
-        struct {
-            UCHAR TimerType;
-            union {
-                UCHAR TimerControlFlags;
-                struct {
-                    UCHAR Absolute : 1;
-                    UCHAR Wake : 1;
-                    UCHAR EncodedTolerableDelay : TIMER_TOLERABLE_DELAY_BITS;
-                };
-            };
-            UCHAR Hand;
-            union {
-                UCHAR TimerMiscFlags;
-                struct {
-                    UCHAR Index : TIMER_EXPIRED_INDEX_BITS;
-                    UCHAR Inserted : 1;
-                    volatile UCHAR Expired : 1;
-                };
-            };
         };
     };
     LONG SignalState;
@@ -453,10 +430,7 @@ typedef struct _SECTION_OBJECT_POINTERS {
     PVOID ImageSectionObject;
 } SECTION_OBJECT_POINTERS, *PSECTION_OBJECT_POINTERS;
 
-typedef struct _IO_COMPLETION_CONTEXT {
-    PVOID Port;
-    PVOID Key;
-} IO_COMPLETION_CONTEXT, *PIO_COMPLETION_CONTEXT;
+typedef struct _IO_COMPLETION_CONTEXT *PIO_COMPLETION_CONTEXT;
 
 typedef struct _FILE_OBJECT {
     CSHORT Type;

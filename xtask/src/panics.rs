@@ -1,0 +1,220 @@
+//! Lists the places in the driver from which a panic can start.
+//!
+//! Every call (or tail jump) into Rust's panic machinery is found by disassembling the image with the functions that
+//! its PDB names. Where it was written is read from the `core::panic::Location` that is passed along, or from
+//! the PDB's lines. The list is compared with `xtask/panic-sites.txt`, in which each site that is left has its reason.
+
+use std::{collections::BTreeMap, fmt, fs, fs::File};
+
+use anyhow::{Context, Result};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic};
+use pdb_addr2line::{ContextPdbData, TypeFormatterFlags, pdb::PDB};
+
+use crate::{
+    build::{self, Artifacts},
+    image::{Image, Location},
+    workspace::root,
+};
+
+/// How the functions begin from which there is no way but a panic.
+const MACHINERY: &[&str] = &[
+    "core::panicking::",
+    "core::option::unwrap_failed",
+    "core::option::expect_failed",
+    "core::result::unwrap_failed",
+    "core::cell::panic_",
+    "core::slice::index::slice_",
+    "core::slice::copy_from_slice_impl::len_mismatch_fail",
+    "core::str::slice_error_fail",
+    "alloc::alloc::handle_alloc_error",
+    "alloc::raw_vec::handle_error",
+    "alloc::raw_vec::capacity_overflow",
+    "wdk_panic::",
+    "__rustc::rust_begin_unwind",
+    "__rustc::__rust_alloc_error_handler",
+    "rust_begin_unwind",
+];
+
+/// One place where a panic can start.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Site {
+    /// The function of the source (inlined or not) that has it.
+    pub function: String,
+    pub file: String,
+    pub line: u32,
+    /// The function of the machinery that is called.
+    pub what: String,
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}  {}  in {}", self.file, self.line, self.what, self.function)
+    }
+}
+
+impl Site {
+    /// What identifies a site in the list of those allowed; lines move too easily.
+    fn key(&self) -> String {
+        format!("{} | {} | {}", self.file, self.function, self.what)
+    }
+}
+
+/// Where the list of allowed sites is.
+pub const ALLOWED: &str = "xtask/panic-sites.txt";
+
+/// The sites of a driver that the allow-list does not have.
+pub fn unlisted(sites: &[Site]) -> Result<Vec<Site>> {
+    let path = root().join(ALLOWED);
+    let text = fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+    Ok(beyond(sites, &text))
+}
+
+/// The sites beyond those of a list: one line `file | function | what # reason` for each site.
+fn beyond(sites: &[Site], list: &str) -> Vec<Site> {
+    let mut allowed: BTreeMap<&str, usize> = BTreeMap::new();
+    for line in list.lines() {
+        let key = line.split('#').next().unwrap_or_default().trim();
+        *allowed.entry(key).or_default() += 1;
+    }
+    let mut beyond = Vec::new();
+    for site in sites {
+        match allowed.get_mut(site.key().as_str()) {
+            Some(left) if *left > 0 => *left -= 1,
+            _ => beyond.push(site.clone()),
+        }
+    }
+    beyond
+}
+
+/// Finds the sites of a driver.
+pub fn sites(artifacts: &Artifacts) -> Result<Vec<Site>> {
+    let image = Image::read(&artifacts.sys)?;
+    let file = File::open(&artifacts.pdb).with_context(|| format!("could not read {}", artifacts.pdb.display()))?;
+    let data = ContextPdbData::try_from_pdb(PDB::open(file)?)?;
+    let flags = TypeFormatterFlags::default() | TypeFormatterFlags::NO_ARGUMENTS;
+    let symbols = data.make_context_with_formatter_flags(flags)?;
+    Ok(Search::new(&image, &symbols).run())
+}
+
+/// The search through the functions of one image.
+struct Search<'a, 'p, 's> {
+    image: &'a Image,
+    symbols: &'a pdb_addr2line::Context<'p, 's>,
+    /// Names of the machinery's functions by address.
+    machinery: BTreeMap<u32, String>,
+    /// Begin and end of all other functions.
+    functions: Vec<(u32, u32)>,
+}
+
+impl<'a, 'p, 's> Search<'a, 'p, 's> {
+    fn new(image: &'a Image, symbols: &'a pdb_addr2line::Context<'p, 's>) -> Self {
+        let mut search = Self { image, symbols, machinery: BTreeMap::new(), functions: Vec::new() };
+        for function in symbols.functions() {
+            let name = function.name.unwrap_or_default();
+            if is_machinery(&name) {
+                search.machinery.insert(function.start_rva, name);
+            } else if let Some(end) = function.end_rva {
+                search.functions.push((function.start_rva, end));
+            }
+        }
+        search
+    }
+
+    fn run(&self) -> Vec<Site> {
+        let outside = self.functions.iter().filter(|(start, _)| !self.machinery.contains_key(start));
+        let mut sites: Vec<Site> = outside.flat_map(|(start, end)| self.sites_of(*start, *end)).collect();
+        sites.sort();
+        // One line that was inlined in several places is one site.
+        sites.dedup();
+        sites
+    }
+
+    fn sites_of(&self, start: u32, end: u32) -> Vec<Site> {
+        let code = self.image.at(start).map(|bytes| &bytes[..bytes.len().min((end - start) as usize)]);
+        let decoder = Decoder::with_ip(64, code.unwrap_or_default(), u64::from(start), DecoderOptions::NONE);
+        let mut sites = Vec::new();
+        let mut location = None;
+        for instruction in decoder {
+            if let Some(what) = self.panics(&instruction) {
+                sites.push(self.describe(instruction.ip() as u32, &what, location.take()));
+            }
+            location = self.location_after(&instruction, location);
+        }
+        sites
+    }
+
+    /// The function of the machinery that an instruction goes to.
+    fn panics(&self, instruction: &Instruction) -> Option<String> {
+        let leaves = matches!(instruction.flow_control(), FlowControl::Call | FlowControl::UnconditionalBranch);
+        let target = u32::try_from(instruction.near_branch_target()).ok()?;
+        leaves.then(|| self.machinery.get(&target).cloned())?
+    }
+
+    /// The location whose address has been loaded when this instruction is done, within a run of straight code.
+    fn location_after(&self, instruction: &Instruction, before: Option<Location>) -> Option<Location> {
+        if instruction.mnemonic() == Mnemonic::Lea && instruction.is_ip_rel_memory_operand() {
+            let address = u32::try_from(instruction.ip_rel_memory_address()).ok()?;
+            return self.image.location(address).or(before);
+        }
+        if instruction.flow_control() == FlowControl::Next { before } else { None }
+    }
+
+    fn describe(&self, address: u32, what: &str, location: Option<Location>) -> Site {
+        let frames = self.symbols.find_frames(address).ok().flatten().map(|found| found.frames).unwrap_or_default();
+        let ours = frames.iter().find(|frame| !is_library(frame.file.as_deref().unwrap_or_default()));
+        let frame = ours.or(frames.last());
+        let function = frame.and_then(|frame| frame.function.clone()).unwrap_or_default();
+        let written = frame.map(|frame| (frame.file.as_deref().unwrap_or_default().to_owned(), frame.line.unwrap_or(0)));
+        let (file, line) = match (location, written) {
+            (Some(location), _) if !is_library(&location.file) => (location.file, location.line),
+            (_, written) => written.unwrap_or_default(),
+        };
+        Site { function, file: shorten(&file), line, what: what.to_owned() }
+    }
+}
+
+fn is_machinery(name: &str) -> bool {
+    MACHINERY.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether a source file belongs to Rust's library.
+fn is_library(file: &str) -> bool {
+    file.is_empty() || file.replace('\\', "/").contains("/library/")
+}
+
+/// A path as one reads it: from the root of the repository where it is inside.
+fn shorten(file: &str) -> String {
+    let file = file.replace('\\', "/");
+    let inside = file.strip_prefix(build::SOURCES).map(|rest| rest.trim_start_matches('/'));
+    inside.map_or_else(|| file.clone(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(function: &str, line: u32) -> Site {
+        let (file, what) = ("src/a.rs".to_owned(), "core::panicking::panic_bounds_check".to_owned());
+        Site { function: function.to_owned(), file, line, what }
+    }
+
+    #[test]
+    fn a_site_is_allowed_as_often_as_it_is_listed() {
+        let list = "# comment\nsrc/a.rs | a::f | core::panicking::panic_bounds_check # an index of the driver's own\n";
+        assert_eq!(beyond(&[site("a::f", 1)], list), []);
+        assert_eq!(beyond(&[site("a::f", 1), site("a::f", 9)], list), [site("a::f", 9)]);
+        assert_eq!(beyond(&[site("a::g", 1)], list), [site("a::g", 1)]);
+    }
+
+    #[test]
+    fn the_machinery_is_told_from_the_rest() {
+        assert!(is_machinery("core::slice::index::slice_index_fail"));
+        assert!(!is_machinery("core::slice::sort::merge"));
+    }
+
+    #[test]
+    fn the_library_is_told_from_crates() {
+        assert!(is_library("/rust/library/core/src/num/mod.rs"));
+        assert!(!is_library("/wskclient/src/lib.rs"));
+    }
+}
