@@ -1,5 +1,6 @@
 //! DbgPrint and its format language.
 #![allow(unsafe_code)] // Variadic arguments and the strings that they point to.
+#![allow(non_snake_case)] // Exported names.
 
 use std::ffi::{CStr, c_char};
 

@@ -103,9 +103,12 @@ pub(crate) fn stack_places(limit: usize) -> Vec<String> {
 
 /// As [`stack_places`], from another stack pointer of this thread's.
 pub(crate) fn stack_places_from(pointer: usize, limit: usize) -> Vec<String> {
-    let mut found = Vec::new();
+    let mut found: Vec<String> = Vec::new();
     scan(pointer, 1 << 14, |address| {
-        found.push(describe(address - 1));
+        let place = describe(address - 1);
+        if found.last() != Some(&place) {
+            found.push(place);
+        }
         found.len() < limit
     });
     found
@@ -149,8 +152,11 @@ fn scan(pointer: usize, words: usize, mut f: impl FnMut(usize) -> bool) {
 fn is_return_address(address: usize) -> bool {
     let Some(image) = of(address) else { return false };
     let Some(code) = image.code.iter().find(|code| code.contains(&address)) else { return false };
-    if image.is_gone() || address < code.start + 7 {
+    if image.is_gone() {
         return true;
+    }
+    if address < code.start + 7 {
+        return false;
     }
     let mut before = [0u8; 7];
     // SAFETY: the seven bytes before lie in mapped code of the image.

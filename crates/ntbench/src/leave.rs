@@ -8,7 +8,7 @@ use crate::ex::pool;
 use crate::image::{self, Image};
 use crate::io::{device, irp, workitem};
 use crate::ke::{processor, timer};
-use crate::{mm, ob, ps, thread, verifier};
+use crate::{mm, ob, ps, registry, thread, verifier};
 
 /// How long references that keep the image may outlive the unload routine.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -95,7 +95,8 @@ fn check_leaks(image: &Image) {
     for (irp, story) in irp::leaks_of(&image.range) {
         verifier::violation_about("L32", format!("IRP {irp:#x} was not freed"), story);
     }
-    let others = [mm::leaks_of(&image.range), workitem::leaks_of(&image.range), ob::leaks_of(&image.range)];
+    let range = &image.range;
+    let others = [mm::leaks_of(range), workitem::leaks_of(range), ob::leaks_of(range), registry::leaks_of(range)];
     for leak in others.into_iter().flatten() {
         verifier::violation("L32", format!("not given back: {leak}"));
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
+use std::ops::Range;
 
 use nt_abi::{
     HANDLE, KEY_VALUE_PARTIAL_INFORMATION_CLASS, NtStatus, OBJECT_ATTRIBUTES, PASSIVE_LEVEL, REG_BINARY, REG_DWORD, REG_MULTI_SZ,
@@ -11,7 +12,7 @@ use nt_abi::{
 use parking_lot::Mutex;
 
 use crate::ke::irql;
-use crate::{fault, rtl, verifier};
+use crate::{fault, image, rtl, verifier};
 
 export_table!(pub(crate) EXPORTS, "ntoskrnl.exe", [ZwOpenKey, ZwQueryValueKey]);
 
@@ -59,9 +60,15 @@ impl Value {
 /// Names in lower case, for they compare without case.
 type Key = BTreeMap<String, Value>;
 
+/// An open key.
+struct Open {
+    path: String,
+    site: usize,
+}
+
 struct Registry {
     keys: BTreeMap<String, Key>,
-    open: BTreeMap<usize, String>,
+    open: BTreeMap<usize, Open>,
     last: usize,
 }
 
@@ -97,9 +104,11 @@ pub(crate) fn close(handle: HANDLE) -> bool {
     REGISTRY.lock().open.remove(&(handle as usize)).is_some()
 }
 
-/// Paths of keys that are open.
-pub(crate) fn open_keys() -> Vec<String> {
-    REGISTRY.lock().open.values().cloned().collect()
+/// Keys that code at addresses of `range` opened and has not closed.
+pub(crate) fn leaks_of(range: &Range<usize>) -> Vec<String> {
+    let registry = REGISTRY.lock();
+    let owned = registry.open.values().filter(|open| range.contains(&open.site));
+    owned.map(|open| format!("key {}, opened in {}", open.path, image::describe(open.site - 1))).collect()
 }
 
 /// # IRQL
@@ -118,7 +127,7 @@ pub unsafe extern "win64" fn ZwOpenKey(handle: *mut HANDLE, _access: u32, attrib
     let name = name.unwrap_or_default().to_lowercase();
     let mut registry = REGISTRY.lock();
     let path = match registry.open.get(&(root as usize)) {
-        Some(parent) => format!(r"{parent}\{name}"),
+        Some(parent) => format!(r"{}\{name}", parent.path),
         None if root.is_null() => name,
         None => return NtStatus::INVALID_HANDLE,
     };
@@ -127,7 +136,7 @@ pub unsafe extern "win64" fn ZwOpenKey(handle: *mut HANDLE, _access: u32, attrib
     }
     registry.last += 4;
     let opened = registry.last;
-    registry.open.insert(opened, path);
+    registry.open.insert(opened, Open { path, site: image::caller() });
     // SAFETY: the caller passed a valid pointer.
     unsafe { handle.write(opened as HANDLE) };
     NtStatus::SUCCESS
@@ -135,8 +144,8 @@ pub unsafe extern "win64" fn ZwOpenKey(handle: *mut HANDLE, _access: u32, attrib
 
 fn value(key: HANDLE, name: &str) -> Result<Value, NtStatus> {
     let registry = REGISTRY.lock();
-    let path = registry.open.get(&(key as usize)).ok_or(NtStatus::INVALID_HANDLE)?;
-    let key = registry.keys.get(path).ok_or(NtStatus::INVALID_HANDLE)?;
+    let open = registry.open.get(&(key as usize)).ok_or(NtStatus::INVALID_HANDLE)?;
+    let key = registry.keys.get(&open.path).ok_or(NtStatus::INVALID_HANDLE)?;
     key.get(&name.to_lowercase()).cloned().ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)
 }
 

@@ -107,6 +107,11 @@ pub(crate) fn parse(data: &[u8]) -> Result<Plan, ImageError> {
     Ok(Plan { size: size.next_multiple_of(PAGE), preferred_base, headers: head, sections, entry, relocations, imports })
 }
 
+/// Whether an image could be mapped, its imports aside.
+pub fn check(data: &[u8]) -> Result<(), ImageError> {
+    parse(data).map(|_| ())
+}
+
 fn sections(file: &PeFile64<'_>, length: usize, size: usize, head: usize) -> Result<Vec<Section>, ImageError> {
     let mut sections: Vec<Section> = Vec::new();
     let mut free = head.next_multiple_of(PAGE);

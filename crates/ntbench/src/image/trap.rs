@@ -2,6 +2,9 @@
 //!
 //! A fault in a driver's code, in code of the bench that a driver called with a bad pointer, or at an address of an
 //! image that is gone ends the run as a violation. Every other fault goes to whoever handled it before.
+//!
+//! The handler itself only notes the fault and lets the thread go on in [`report`], on a stack of its own: naming the
+//! place reads the PDB, which takes more than a signal stack has.
 #![allow(unsafe_code)] // A signal handler.
 
 use std::ffi::c_void;
@@ -18,6 +21,7 @@ static ENTERED: AtomicBool = AtomicBool::new(false);
 
 /// Installs the handler for SIGSEGV, SIGBUS and SIGILL, on the alternate stacks that threads have.
 pub(crate) fn install() {
+    report_stack();
     PREVIOUS.get_or_init(|| [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL].map(|signal| (signal, replace(signal))));
 }
 
@@ -34,6 +38,7 @@ fn replace(signal: i32) -> libc::sigaction {
 }
 
 /// The registers that matter.
+#[derive(Clone, Copy)]
 struct Fault {
     signal: i32,
     instruction: usize,
@@ -41,27 +46,31 @@ struct Fault {
     address: usize,
 }
 
+/// The stack that a fault is reported on.
+const STACK: usize = 8 << 20;
+
+static FAULT: OnceLock<Fault> = OnceLock::new();
+static REPORT_STACK: OnceLock<usize> = OnceLock::new();
+
+/// The top of the stack for reports, made in time.
+fn report_stack() -> usize {
+    *REPORT_STACK.get_or_init(|| Box::leak(vec![0u128; STACK / 16].into_boxed_slice()).as_ptr() as usize + STACK)
+}
+
 unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel passes a siginfo and a ucontext.
-    let fault = unsafe {
-        let registers = &(*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
-        Fault {
-            signal,
-            instruction: registers[libc::REG_RIP as usize] as usize,
-            stack: registers[libc::REG_RSP as usize] as usize,
-            address: (*info).si_addr() as usize,
-        }
-    };
-    let in_image = image::index_of(fault.instruction).is_some();
+    // SAFETY: the kernel passes a siginfo and a ucontext, which is this handler's to change.
+    let (registers, address) = unsafe { (&mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs, (*info).si_addr()) };
+    let instruction = registers[libc::REG_RIP as usize] as usize;
+    let stack = registers[libc::REG_RSP as usize] as usize;
+    let in_image = image::index_of(instruction).is_some();
     if !in_image && thread::slot().depth() == 0 || ENTERED.swap(true, Ordering::SeqCst) {
         // SAFETY: called in the handler for this signal.
         unsafe { give_up(signal) };
         return;
     }
-    // Describing it allocates, which may hang if the fault was in the allocator: not for ever.
-    // SAFETY: an alarm ends the process.
-    unsafe { libc::alarm(10) };
-    report(&fault, in_image);
+    let _ = FAULT.set(Fault { signal, instruction, stack, address: address as usize });
+    registers[libc::REG_RIP as usize] = report as *const () as i64;
+    registers[libc::REG_RSP as usize] = (report_stack() - 4096 - 8) as i64;
 }
 
 /// Restores who handled the signal before; the instruction faults again when the handler returns.
@@ -73,7 +82,13 @@ unsafe fn give_up(signal: i32) {
     }
 }
 
-fn report(fault: &Fault, in_image: bool) -> ! {
+/// Where a thread goes on that has faulted.
+unsafe extern "C" fn report() -> ! {
+    // Describing it allocates, which may hang if the fault was in the allocator: not for ever.
+    // SAFETY: an alarm ends the process.
+    unsafe { libc::alarm(10) };
+    let Some(fault) = FAULT.get() else { std::process::abort() };
+    let in_image = image::index_of(fault.instruction).is_some();
     let (rule, what) = explain(fault, in_image);
     let mut place = Vec::new();
     if in_image {
