@@ -5,6 +5,9 @@ use core::net::SocketAddr;
 use core::pin::pin;
 use core::task::Poll;
 
+use wsk_sys::IPPROTO::IPPROTO_IPV6;
+use wsk_sys::IPV6_V6ONLY;
+
 use crate::error::{AcceptError, BindError, IoError, OpenError, TransferError};
 use crate::raw::address::{AF_INET, AF_INET6, RawAddress};
 use crate::raw::calls::{self, Accepting, Call, Transfer};
@@ -13,9 +16,6 @@ use crate::raw::socket::{ACTIVE, CLOSING, GONE, NUDGE_IDLE, NUDGE_STOP, READABLE
 use crate::raw::{Buffer, NtStatus};
 use crate::sync::Shared;
 use crate::Binding;
-
-const IPPROTO_IPV6: u32 = 41;
-const IPV6_V6ONLY: u32 = 27;
 
 /// Which addresses a listener on an IPv6 wildcard serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl TcpListener {
     /// A provider without the option has IPv6 alone, or nothing to choose: only the wish for both can fail.
     async fn set_own_family_only(&self, only: bool) -> Result<(), BindError> {
         let call = Call::begin(&self.socket).map_err(|error| BindError::Option(error.into()))?;
-        match finish(calls::set_option(call, IPPROTO_IPV6, IPV6_V6ONLY, only.into())).await {
+        match finish(calls::set_option(call, IPPROTO_IPV6 as _, IPV6_V6ONLY, only.into())).await {
             Err(IoError::Provider(_)) if only => Ok(()),
             other => other.map(|_| ()).map_err(BindError::Option),
         }

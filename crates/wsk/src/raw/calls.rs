@@ -7,8 +7,11 @@ use core::ffi::c_void;
 use core::ptr::null_mut;
 
 use wdk_sys::{IRP, NTSTATUS};
+use wsk_sys::IPPROTO::IPPROTO_TCP;
+use wsk_sys::WSK_CONTROL_SOCKET_TYPE::WskSetOption;
 use wsk_sys::{
-    SOCKADDR, WSK_BUF, WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH, WSK_DATA_INDICATION, WSK_EVENT_CALLBACK_CONTROL,
+    SO_WSK_EVENT_CALLBACK, SOCK_STREAM, SOCKADDR, SOL_SOCKET, WSK_BUF, WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH, WSK_DATA_INDICATION, WSK_EVENT_CALLBACK_CONTROL, WSK_EVENT_DISCONNECT, WSK_EVENT_RECEIVE, WSK_FLAG_ABORTIVE,
+    WSK_FLAG_LISTEN_SOCKET, WSK_FLAG_NODELAY,
     WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_LISTEN_DISPATCH, WSK_SOCKET,
 };
 
@@ -19,18 +22,6 @@ use super::socket::{GONE, READABLE, Reserved, Socket, SocketHandle};
 use super::{Buffer, NtStatus};
 use crate::sync::Shared;
 use crate::{Detached, OpenError};
-
-const IPPROTO_TCP: u32 = 6;
-const SOCK_STREAM: u16 = 1;
-const WSK_FLAG_LISTEN_SOCKET: u32 = 1;
-/// Send without waiting for more (TCP_NODELAY for this send).
-const WSK_FLAG_NODELAY: u32 = 2;
-const WSK_FLAG_ABORTIVE: u32 = 1;
-const WSK_SET_OPTION: i32 = 0;
-const SOL_SOCKET: u32 = 0xffff;
-const SO_WSK_EVENT_CALLBACK: u32 = 0x800;
-const WSK_EVENT_RECEIVE: u32 = 0x40;
-const WSK_EVENT_DISCONNECT: u32 = 0x80;
 
 /// The right to enter one function of one socket.
 pub(crate) struct Call<'a> {
@@ -157,8 +148,8 @@ pub(crate) fn open_listener(shell: &Shared<Shell>, family: u16) -> Result<Pendin
             provider.WskSocket,
             client,
             family,
-            SOCK_STREAM,
-            IPPROTO_TCP,
+            SOCK_STREAM as _,
+            IPPROTO_TCP as _,
             WSK_FLAG_LISTEN_SOCKET,
             context,
             dispatch,
@@ -251,7 +242,7 @@ pub(crate) fn set_option(call: Call<'_>, level: u32, option: u32, value: u32) ->
     let table = call.basic();
     let enter = |wsk, value: *mut OptionValue, irp| {
         let size = size_of::<u32>();
-        enter!(table.WskControlSocket, wsk, WSK_SET_OPTION, option, level, size as _, value.cast(), 0, null_mut(), null_mut(), irp)
+        enter!(table.WskControlSocket, wsk, WskSetOption, option, level, size as _, value.cast(), 0, null_mut(), null_mut(), irp)
     };
     // SAFETY: the value is in the payload.
     unsafe { call.start(&mut None, OptionValue { _value: value }, enter) }.map_err(|(status, _)| status)
@@ -272,7 +263,7 @@ pub(crate) fn enable_events(call: &Call<'_>) -> Result<(), NtStatus> {
     NtStatus(enter!(
         call.basic().WskControlSocket,
         call.socket.wsk(),
-        WSK_SET_OPTION,
+        WskSetOption,
         SO_WSK_EVENT_CALLBACK,
         SOL_SOCKET,
         size_of::<WSK_EVENT_CALLBACK_CONTROL>() as _,
