@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use nmr::Side;
 use nt_abi::NtStatus;
 
 use crate::support::*;
@@ -90,7 +89,7 @@ fn n2_outside_the_attach_callback_is_a_violation() {
 fn n2_again_after_success_is_a_violation() {
     let _running = start();
     let on_attach = Box::new(|bound: &Bound| {
-        assert_eq!(attach_provider(bound.binding), NtStatus::INVALID_PARAMETER);
+        check(attach_provider(bound.binding) == NtStatus::INVALID_PARAMETER, "attached twice");
         NtStatus::SUCCESS
     });
     let client = client(Behaviour { on_attach, ..Behaviour::default() });
@@ -120,10 +119,7 @@ fn n2_success_without_having_attached_is_a_violation() {
 #[test]
 fn l08_a_failure_after_the_attach_succeeded_is_a_violation() {
     let _running = start();
-    let on_attach = Box::new(|bound: &Bound| {
-        assert_eq!(bound.side, Side::Client);
-        NtStatus::INSUFFICIENT_RESOURCES
-    });
+    let on_attach = Box::new(|_: &Bound| NtStatus::INSUFFICIENT_RESOURCES);
     let client = client(Behaviour { on_attach, ..Behaviour::default() });
     let provider = provider(Behaviour::default());
     provider.register();

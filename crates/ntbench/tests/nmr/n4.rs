@@ -167,12 +167,12 @@ fn n4_detach_and_cleanup_run_at_dispatch_level_in_that_mode() {
     let _running = start_with(Config { level: Level::Dispatch, ..Config::default() });
     let behaviour = || Behaviour {
         on_detach: Box::new(|_| {
-            assert_eq!(irql(), DISPATCH_LEVEL);
+            check(irql() == DISPATCH_LEVEL, "detached below DISPATCH_LEVEL");
             NtStatus::SUCCESS
         }),
-        on_cleanup: Box::new(|_| assert_eq!(irql(), DISPATCH_LEVEL)),
+        on_cleanup: Box::new(|_| check(irql() == DISPATCH_LEVEL, "cleaned up below DISPATCH_LEVEL")),
         on_attach: Box::new(|_| {
-            assert_eq!(irql(), 0);
+            check(irql() == 0, "attached above PASSIVE_LEVEL");
             NtStatus::SUCCESS
         }),
         ..Behaviour::default()

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,8 @@ pub fn start() -> Running {
 
 pub fn start_with(config: Config) -> Running {
     let guard = SERIAL.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    crate::support::kernel();
+    assert!(!FAILED.load(Ordering::SeqCst), "an earlier test failed and left its modules registered");
+    bench();
     nmr::observe(record);
     nmr::faults(|_| None);
     nmr::configure(config);
@@ -43,19 +44,36 @@ pub fn start_with(config: Config) -> Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            let mut left = Vec::new();
-            nmr::census(&mut |registration| left.push(*registration));
-            assert!(left.is_empty(), "left registered: {left:?}");
+        if std::thread::panicking() {
+            FAILED.store(true, Ordering::SeqCst);
+            return;
         }
+        let mut left = Vec::new();
+        nmr::census(&mut |registration| left.push(*registration));
+        let complaints = std::mem::take(&mut *COMPLAINTS.lock().unwrap());
+        let verdict = bench().verdict();
+        let good = left.is_empty() && complaints.is_empty() && verdict.is_clean();
+        FAILED.store(!good, Ordering::SeqCst);
+        assert!(good, "left registered: {left:?}\ncomplaints of modules: {complaints:?}\nthe kernel says: {verdict}");
+    }
+}
+
+static FAILED: AtomicBool = AtomicBool::new(false);
+static COMPLAINTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// What a callback finds wrong. It cannot panic: the registrar could not unwind.
+pub fn check(good: bool, text: &str) {
+    if !good {
+        COMPLAINTS.lock().unwrap().push(text.into());
     }
 }
 
 /// The kernel below the registrar.
-fn kernel() {
+fn bench() -> &'static ntbench::Bench {
     static BENCH: std::sync::OnceLock<ntbench::Bench> = std::sync::OnceLock::new();
-    BENCH.get_or_init(|| ntbench::Bench::new(ntbench::Config::default()).expect("a bench"));
-    // The bench listens to the registrar too; these tests take its place.
+    let config = ntbench::Config { provider: false, on_violation: ntbench::OnViolation::Record, ..Default::default() };
+    // The bench listens to the registrar too; these tests take its place, and leave it the kernel's own rules.
+    BENCH.get_or_init(|| ntbench::Bench::new(config).expect("a bench"))
 }
 
 fn record(event: &Event) {
@@ -101,17 +119,17 @@ impl Gate {
     pub fn wait(&self) {
         let guard = self.0.lock().unwrap();
         let (guard, timeout) =
-            self.1.wait_timeout_while(guard, Duration::from_secs(20), |open| !*open).unwrap();
+            self.1.wait_timeout_while(guard, Duration::from_secs(10), |open| !*open).unwrap();
         drop(guard);
-        assert!(!timeout.timed_out(), "waited 20 s for something that did not come");
+        check(!timeout.timed_out(), "waited 10 s for something that did not come");
     }
 }
 
 /// Waits until something becomes true.
 pub fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(10);
     while !is() {
-        assert!(Instant::now() < end, "waited 20 s for: {what}");
+        assert!(Instant::now() < end, "waited 10 s for: {what}");
         std::thread::sleep(Duration::from_micros(200));
     }
 }
@@ -326,7 +344,7 @@ impl Module {
     }
 
     fn called(&self, count: &AtomicUsize) {
-        assert_eq!(self.over.load(Ordering::SeqCst), 0, "called after its deregistration was complete");
+        check(self.over.load(Ordering::SeqCst) == 0, "called after its deregistration was complete");
         count.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -456,7 +474,7 @@ unsafe extern "win64" fn detach(context: *mut c_void) -> NtStatus {
     let bound = unsafe { &*context.cast::<Bound>() };
     let module = bound.module();
     module.called(&module.detaches);
-    assert_eq!(bound.detached.fetch_add(1, Ordering::SeqCst), 0, "detached twice");
+    check(bound.detached.fetch_add(1, Ordering::SeqCst) == 0, "detached twice");
     (module.behaviour.on_detach)(bound)
 }
 
@@ -465,8 +483,8 @@ unsafe extern "win64" fn cleanup(context: *mut c_void) {
     let bound = unsafe { &*context.cast::<Bound>() };
     let module = bound.module();
     module.called(&module.cleanups);
-    assert_eq!(bound.detached.load(Ordering::SeqCst), 1, "cleaned up without a detach");
-    assert_eq!(bound.cleaned.fetch_add(1, Ordering::SeqCst), 0, "cleaned up twice");
+    check(bound.detached.load(Ordering::SeqCst) == 1, "cleaned up without a detach");
+    check(bound.cleaned.fetch_add(1, Ordering::SeqCst) == 0, "cleaned up twice");
     (module.behaviour.on_cleanup)(bound);
     module.forget(bound);
 }
