@@ -216,8 +216,6 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        if self.provider.is_there() {
-            let _ = self.provider.depart();
-        }
+        let _ = self.provider.shut_down();
     }
 }

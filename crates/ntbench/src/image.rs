@@ -21,8 +21,6 @@ use symbols::Symbols;
 /// A mapped image, or one that was.
 #[derive(Debug)]
 pub struct Image {
-    /// Index among all images of this process.
-    pub(crate) id: usize,
     /// Name of the file.
     pub name: String,
     /// Where the file is.
@@ -70,7 +68,7 @@ pub(crate) fn register(path: PathBuf, range: Range<usize>, code: Vec<Range<usize
     slot[0].store(range.start, Ordering::Relaxed);
     slot[1].store(range.end, Ordering::Relaxed);
     COUNT.store(id + 1, Ordering::Release);
-    let image = Image { id, name, path, range, code, entry, gone: AtomicBool::new(false), symbols: OnceLock::new() };
+    let image = Image { name, path, range, code, entry, gone: AtomicBool::new(false), symbols: OnceLock::new() };
     let image = Arc::new(image);
     images.push(Arc::clone(&image));
     Some(image)
