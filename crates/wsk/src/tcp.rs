@@ -12,7 +12,7 @@ use crate::error::{AcceptError, BindError, IoError, OpenError, TransferError};
 use crate::raw::address::{AF_INET, AF_INET6, RawAddress};
 use crate::raw::calls::{self, Accepting, Call, Transfer};
 use crate::raw::op::{Op, Payload, Pending};
-use crate::raw::socket::{ACTIVE, CLOSING, GONE, NUDGE_IDLE, NUDGE_STOP, READABLE, Socket, SocketHandle};
+use crate::raw::socket::{ACTIVE, CLOSING, GONE, NUDGE_IDLE, NUDGE_STOP, READABLE, RECEIVING, Socket, SocketHandle};
 use crate::raw::{Buffer, NtStatus};
 use crate::sync::Shared;
 use crate::Binding;
@@ -38,7 +38,7 @@ pub enum Nudge {
 impl Nudge {
     pub(crate) fn apply(self, socket: &Shared<Socket>) {
         match self {
-            Self::Idle if socket.take_flags(ACTIVE) != 0 => {}
+            Self::Idle if socket.take_flags(ACTIVE) != 0 || socket.flags() & RECEIVING == 0 => {}
             Self::Idle => socket.raise(NUDGE_IDLE),
             Self::Stop => socket.raise(NUDGE_STOP),
         }
@@ -194,7 +194,10 @@ impl TcpStream {
             Err(error) => return Err(TransferError { error: error.into(), buffer: Some(buffer) }),
         };
         let started = calls::receive(call, &mut self.transfer, buffer);
-        self.transferred(started, nudges).await
+        self.socket.mark(RECEIVING);
+        let received = self.transferred(started, nudges).await;
+        self.socket.take_flags(RECEIVING);
+        received
     }
 
     /// As [`receive`](Self::receive), deaf to nudges: for what the peer still sends after [`Nudge::Stop`].

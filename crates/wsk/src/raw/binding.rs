@@ -127,9 +127,9 @@ impl Shell {
         unsafe { self.executor.push(Lane::Passive, NonNull::from(&context.finish)) };
     }
 
-    /// One more [`Enter`] for somebody who holds a right already; see [`Enter::held`].
-    pub(super) fn acquire_while_held(&self) {
-        self.rundown.acquire_more(Right::Enter);
+    /// The table of sockets, for whoever holds a right, or is the cleanup callback.
+    pub(super) fn table_while_held(&self) -> &SpinLock<SocketTable> {
+        &self.context().table
     }
 
     /// The context, for whoever holds a right.
@@ -168,14 +168,14 @@ impl Enter {
         }
     }
 
-    /// The guard of a right that was counted by [`Shell::acquire_while_held`], or with the step that began the end.
-    pub(super) fn held(shell: Shared<Shell>) -> Self {
+    /// The guard of a right that was counted before.
+    fn held(shell: Shared<Shell>) -> Self {
         Self(shell)
     }
 
     /// One more, for something that outlives this one.
     pub(super) fn another(&self) -> Self {
-        self.0.acquire_while_held();
+        self.0.rundown.acquire_more(Right::Enter);
         Self::held(self.0.clone())
     }
 
@@ -201,11 +201,6 @@ impl Enter {
         (context.client.load(Ordering::Relaxed), unsafe { &*context.provider.load(Ordering::Relaxed) })
     }
 
-    /// A drain right, for something that the provider has made under this right.
-    pub(super) fn drain_right(&self) -> DrainRight {
-        self.0.rundown.acquire_more(Right::Drain);
-        DrainRight(self.0.clone())
-    }
 }
 
 impl Drop for Enter {
@@ -215,6 +210,12 @@ impl Drop for Enter {
 }
 
 impl DrainRight {
+    /// The right to give back what the provider has just made, for somebody who holds a right already.
+    pub(super) fn while_held(shell: &Shared<Shell>) -> Self {
+        shell.rundown.acquire_more(Right::Drain);
+        Self(shell.clone())
+    }
+
     pub(super) fn table(&self) -> &SpinLock<SocketTable> {
         &self.0.context().table
     }

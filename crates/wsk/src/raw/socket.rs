@@ -41,6 +41,8 @@ pub(crate) const CLOSING: u8 = 4;
 pub(crate) const NUDGE_IDLE: u8 = 8;
 /// The owner of the service wants the reader to end gracefully.
 pub(crate) const NUDGE_STOP: u8 = 16;
+/// A receive is waited for: a nudge has something to interrupt.
+pub(crate) const RECEIVING: u8 = 64;
 /// A receive or send has completed since the last look.
 pub(crate) const ACTIVE: u8 = 32;
 
@@ -162,26 +164,24 @@ impl Shared<Socket> {
         armed
     }
 
-    /// Stores the pointer, then enters the table; whoever shuts the gate before that is made up for here.
+    /// Stores the pointer, then enters the table; whoever shuts the gate before that is made up for here. The operation that
+    /// made the socket still holds its right.
     fn opened(&self, wsk: *mut WSK_SOCKET) {
         self.wsk.store(wsk, Ordering::Release);
-        // The operation that made the socket still holds its Enter; this one is for the time of this function.
-        self.shell.acquire_while_held();
-        let enter = Enter::held(self.shell.clone());
-        *self.drain.lock() = Some(enter.drain_right());
+        let right = DrainRight::while_held(&self.shell);
+        *self.drain.lock() = Some(right);
         let opened = self.inside.open();
         debug_assert!(opened, "a socket was opened twice");
-        let left_over = enter.table().lock().fill(self.slot, self.clone()).err();
+        let left_over = self.shell.table_while_held().lock().fill(self.slot, self.clone()).err();
         debug_assert!(left_over.is_none(), "the slot was somebody else's");
         if !self.shell.is_open() {
             self.begin_close();
         }
     }
 
-    /// Gives up a socket that the provider has not made. The caller holds a right.
+    /// Gives up a socket that the provider has not made. The caller holds a right, or is the cleanup callback.
     fn abandon(&self) {
-        self.shell.acquire_while_held();
-        Enter::held(self.shell.clone()).table().lock().remove(self.slot);
+        self.shell.table_while_held().lock().remove(self.slot);
         // SAFETY: armed from birth, and never handed to the provider. Completing it takes its reference back.
         unsafe { Irp::complete_unsent(self.close_irp.as_ptr()) };
     }
