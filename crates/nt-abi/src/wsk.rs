@@ -4,7 +4,7 @@
 //! tables that a client fills are `Option`: a NULL there means "this event is not used". Tables that the
 //! provider fills hold plain pointers, for a NULL there is never valid; reserved members are untyped.
 
-#![allow(non_camel_case_types, non_snake_case, missing_docs, clippy::upper_case_acronyms)]
+#![allow(non_camel_case_types, non_snake_case, non_upper_case_globals, missing_docs, clippy::upper_case_acronyms)]
 
 use core::ffi::c_void;
 

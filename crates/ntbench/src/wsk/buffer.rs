@@ -81,7 +81,7 @@ impl Buffers {
             let here = (mdl.ByteCount as usize - self.offset).min(count);
             count -= here;
             self.offset += here;
-            if self.offset == mdl.ByteCount as usize && self.left > 0 {
+            if self.offset == mdl.ByteCount as usize && (count > 0 || self.left > 0) {
                 (self.mdl, self.offset) = (mdl.Next, 0);
             }
         }

@@ -1,6 +1,7 @@
 //! WskControlSocket and WskControlClient: options, I/O controls, and which events are on.
 
 #![allow(unsafe_code)] // Buffers and structures come by pointer.
+#![allow(non_upper_case_globals)] // The documented names, in patterns.
 
 use std::ffi::c_void;
 use std::sync::atomic::Ordering;

@@ -165,13 +165,12 @@ impl Drop for Indication {
     fn drop(&mut self) {
         // SAFETY: taken once, here.
         let body = unsafe { ManuallyDrop::take(&mut self.0) };
-        let kept = SPARE.try_with(|spare| {
+        let _ = SPARE.try_with(|spare| {
             let mut spare = spare.borrow_mut();
             if spare.len() < 32 {
                 spare.push(body);
             }
         });
-        drop(kept);
     }
 }
 

@@ -268,7 +268,7 @@ fn deregister(handle: usize, began: mpsc::Sender<NtStatus>) -> NtStatus {
 
 /// Puts something of the provider's into the trace.
 fn trace(what: &'static str, object: usize, status: Option<NtStatus>, detail: String) {
-    crate::trace::emit(crate::trace::Kind::Provider { what, object, status: status.map(|status| status.0), detail });
+    crate::trace::emit(crate::trace::Kind::Provider { what, object, status, detail });
 }
 
 /// The same for the data path; the caller has asked whether it is wanted.
