@@ -1,0 +1,44 @@
+//! What `cargo xtask run`, `demo` and `bench` start: the built driver in the bench, before people and before clocks.
+
+mod demo;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Loads wskclient.sys in the bench and shows what it does. (`cargo xtask run`, `demo` and `bench` build it first.)
+#[derive(Parser)]
+#[command(name = "scenes")]
+struct CommandLine {
+    #[command(subcommand)]
+    scene: Scene,
+}
+
+#[derive(Subcommand)]
+enum Scene {
+    /// Serve until Ctrl-C, then unload and tell how it went
+    Run(run::Arguments),
+    /// Echo, unload, deactivate, activate, lose the provider and get it back; check every byte
+    Demo(demo::Arguments),
+}
+
+/// The driver's file.
+#[derive(clap::Args)]
+struct Image {
+    /// The driver's file
+    #[arg(value_name = "WSKCLIENT.SYS")]
+    path: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let outcome = match CommandLine::parse().scene {
+        Scene::Run(arguments) => run::run(&arguments),
+        Scene::Demo(arguments) => demo::run(&arguments),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

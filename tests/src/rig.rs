@@ -1,0 +1,163 @@
+//! [`Rig`]: a bench, the file of the driver, and what the driver prints; [`Loaded`]: the driver on it.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use control_abi::{Request, RequestHeader, State};
+use ntbench::trace::{Event, Kind};
+use ntbench::{Bench, Config, Driver, NtStatus, Unload, UnloadRefused, Value};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// The name under which the driver is installed.
+pub const SERVICE: &str = "wskclient";
+/// The control device, as programs open it.
+const DEVICE: &str = r"\\.\WskClient";
+/// How long anything may take that takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often to look whether something has come about.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// A bench with the driver's file, not loaded yet.
+pub struct Rig {
+    bench: Arc<Bench>,
+    image: PathBuf,
+}
+
+/// The driver, loaded.
+pub struct Loaded {
+    bench: Arc<Bench>,
+    driver: Driver,
+    /// Events before this one are not of this load.
+    first: usize,
+}
+
+impl Rig {
+    /// A bench for the driver in the file `image`. One per process.
+    pub fn new(image: &Path, config: Config) -> Result<Self> {
+        let bench = Arc::new(Bench::new(config)?);
+        Ok(Self { bench, image: image.to_owned() })
+    }
+
+    /// The bench.
+    pub fn bench(&self) -> &Bench {
+        &self.bench
+    }
+
+    /// Sets `EchoPort`; 0 lets the system choose.
+    pub fn set_port(&self, port: u16) {
+        self.bench.set_parameter(SERVICE, "EchoPort", Value::Dword(port.into()));
+    }
+
+    /// Sets `EchoAddress`.
+    pub fn set_address(&self, address: &str) {
+        self.bench.set_parameter(SERVICE, "EchoAddress", Value::Sz(address.to_owned()));
+    }
+
+    /// Loads the driver.
+    pub fn load(&self) -> Result<Loaded> {
+        let first = self.bench.trace().len();
+        let driver = self.bench.load(SERVICE, &self.image);
+        let driver = driver.with_context(|| format!("could not load {}", self.image.display()))?;
+        Ok(Loaded { bench: Arc::clone(&self.bench), driver, first })
+    }
+}
+
+impl Loaded {
+    /// The bench it is on.
+    pub fn bench(&self) -> &Bench {
+        &self.bench
+    }
+
+    /// What happened since it was loaded.
+    pub fn events(&self) -> Vec<Event> {
+        self.bench.trace().split_off(self.first)
+    }
+
+    /// A position in the trace: now.
+    pub fn now(&self) -> usize {
+        self.bench.trace().len()
+    }
+
+    /// The IPv4 address at which it says that it listens, for the first time since its load.
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.address_since(self.first)
+    }
+
+    /// The same, but only what it said since the position `first` in the trace.
+    pub fn address_since(&self, first: usize) -> Result<SocketAddr> {
+        let said = || self.bench.trace().get(first..)?.iter().filter_map(listening).find(SocketAddr::is_ipv4);
+        wait_for(said).ok_or_else(|| anyhow!("the driver has not said within {PATIENCE:?} that it listens"))
+    }
+
+    /// Sends a request to the control device.
+    pub fn control(&self, request: Request, answer: usize) -> Result<Vec<u8>> {
+        let device = self.bench.open(DEVICE).map_err(|status| anyhow!("{DEVICE} cannot be opened: {status}"))?;
+        let answer = device.ioctl(request as u32, RequestHeader::CURRENT.as_bytes(), answer);
+        answer.with_context(|| format!("the request {request:?}"))
+    }
+
+    /// Asks the driver for its state.
+    pub fn state(&self) -> Result<State> {
+        let answer = self.control(Request::State, size_of::<State>())?;
+        let state = State::read_from_bytes(&answer);
+        state.map_err(|_| anyhow!("the driver answered with {} bytes for its state", answer.len()))
+    }
+
+    /// Waits until the driver's state is as `wanted` says.
+    pub fn wait_for_state(&self, wanted: impl Fn(&State) -> bool) -> Result<State> {
+        let state = wait_for(|| self.state().ok().filter(&wanted));
+        state.ok_or_else(|| anyhow!("after {PATIENCE:?} the driver's state is still {:?}", self.state()))
+    }
+
+    /// Has it leave WSK, or come back.
+    pub fn set_active(&self, active: bool) -> Result<()> {
+        self.control(if active { Request::Activate } else { Request::Deactivate }, 0).map(drop)
+    }
+
+    /// Unloads it.
+    pub fn unload(&self) -> Result<Unload, UnloadRefused> {
+        self.driver.unload()
+    }
+}
+
+/// The address in a line such as `echo: listening at 127.0.0.1:40007`.
+pub fn listening(event: &Event) -> Option<SocketAddr> {
+    let Kind::DbgPrint { text } = &event.kind else { return None };
+    let (_, address) = text.split_once("echo: listening at ")?;
+    address.trim().parse().ok()
+}
+
+/// Looks until there is something, but not for ever.
+pub fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let began = Instant::now();
+    loop {
+        match look() {
+            None if began.elapsed() < PATIENCE => std::thread::sleep(LOOK),
+            found => return found,
+        }
+    }
+}
+
+/// Fails unless nobody listens at the address.
+pub fn expect_refused(address: SocketAddr) -> Result<()> {
+    match TcpStream::connect(address) {
+        Ok(_) => bail!("{address} takes connections still"),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Where the rig's driver listens if it is not told otherwise.
+pub const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Whether the events show a new attachment (of the client's side) before the cleanup of an older binding.
+pub fn attached_while_draining(events: &[Event]) -> bool {
+    let cleanup = |event: &Event| matches!(event.kind, Kind::Cleanup { side: ntbench::trace::Side::Client, .. });
+    let attached = |event: &Event| {
+        matches!(event.kind, Kind::AttachReturn { side: ntbench::trace::Side::Client, status: NtStatus::SUCCESS, .. })
+    };
+    let first_cleanup = events.iter().position(cleanup);
+    first_cleanup.is_some_and(|cleanup| events[..cleanup].iter().any(attached))
+}

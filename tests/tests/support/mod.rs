@@ -1,0 +1,134 @@
+//! What the tests of the lifecycle rules share: the built driver on a bench that records what it does wrong.
+//!
+//! [`isolated!`] gives each test a process of its own, with a time limit; [`rig`] is a bench with the driver's file,
+//! [`loaded`] the driver on it; [`story`] reads the trace; [`peers`] are the other ends of its connections.
+#![allow(dead_code, unused_imports, unused_macros)] // each test program uses a part of it
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use control_abi::{RequestHeader, State};
+use ntbench::{Bench, Config, Driver, LoadError, NtStatus, OnViolation, Unload, Value};
+use zerocopy::IntoBytes;
+
+pub mod peers;
+pub mod story;
+
+pub use story::Story;
+pub use wskclient_tests::rig::wait_for;
+pub use wskclient_tests::{Loaded, Rig, SERVICE, peer};
+
+/// Tests, each in a process of its own, for a bench is one per process. A test that takes longer than 40 s is ended.
+macro_rules! isolated {
+    ($($tests:tt)*) => {
+        ntbench::rusty_fork::rusty_fork_test! {
+            #![rusty_fork(timeout_ms = 40_000)]
+            $($tests)*
+        }
+    };
+}
+pub(crate) use isolated;
+
+/// The variable that names another driver than the one that `cargo xtask build` makes.
+const IMAGE: &str = "WSKCLIENT_SYS";
+
+/// The driver's file.
+pub fn image() -> PathBuf {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/wskclient/release/wskclient.sys");
+    let image = std::env::var_os(IMAGE).map_or(built, PathBuf::from);
+    assert!(image.is_file(), "there is no {}: build it with `cargo xtask build`, or name another with {IMAGE}", image.display());
+    image
+}
+
+/// A bench that records violations, on two processors.
+pub fn config() -> Config {
+    Config { on_violation: OnViolation::Record, processors: 2, ..Config::default() }
+}
+
+/// [`config`] with this registrar.
+pub fn config_nmr(change: impl FnOnce(&mut ntbench::nmr::Config)) -> Config {
+    let mut config = config();
+    change(&mut config.nmr);
+    config
+}
+
+/// A bench with the driver's file; it will listen at a free port of 127.0.0.1.
+pub fn rig_with(config: Config) -> Rig {
+    let rig = Rig::new(&image(), config).expect("a bench");
+    rig.set_port(0);
+    rig.set_address("127.0.0.1");
+    rig
+}
+
+/// [`rig_with`] the usual [`config`].
+pub fn rig() -> Rig {
+    rig_with(config())
+}
+
+/// Loads the driver, or says what the verifier has found.
+pub fn load(rig: &Rig) -> Loaded {
+    rig.load().unwrap_or_else(|error| panic!("{error:#}\n{}", rig.bench().verdict()))
+}
+
+/// The driver on a bench of the usual [`config`], and where it listens.
+pub fn listening() -> (Loaded, SocketAddr) {
+    let loaded = load(&rig());
+    let address = address(&loaded);
+    (loaded, address)
+}
+
+/// Where it listens; it may take its time to do so.
+pub fn address(loaded: &Loaded) -> SocketAddr {
+    loaded.address().unwrap_or_else(|error| panic!("{error:#}\n{}\n{}", loaded.bench().verdict(), Story::of(loaded)))
+}
+
+/// Where it listens, as it says after the position `first` of the trace.
+pub fn address_since(loaded: &Loaded, first: usize) -> SocketAddr {
+    loaded.address_since(first).unwrap_or_else(|error| panic!("{error:#}\n{}\n{}", loaded.bench().verdict(), Story::of(loaded)))
+}
+
+/// Unloads the driver: nothing is left, and no rule was broken since the bench began.
+pub fn unload_clean(loaded: &Loaded) -> Unload {
+    let unload = loaded.unload().unwrap_or_else(|refused| panic!("not unloaded: {refused}"));
+    assert_clean(loaded.bench());
+    unload
+}
+
+/// Fails, with the verdict and the trace, unless no rule was broken, and nothing was left by a driver that has gone. No
+/// allocation has the tag of the `alloc` crate's allocator.
+#[track_caller]
+pub fn assert_clean(bench: &Bench) {
+    let verdict = bench.verdict();
+    assert!(verdict.is_clean(), "{verdict}\n{}", Story::since(bench, 0));
+    assert!(!verdict.used_tag("rust"), "something was allocated with the tag `rust`: {:?}", verdict.tags);
+}
+
+/// Fails, with what there is, unless the driver's end has left nothing on the bench, whether it ended by an unload or by a
+/// load that failed.
+#[track_caller]
+pub fn assert_nothing_left(bench: &Bench) {
+    assert_clean(bench);
+    let stats = bench.stats();
+    assert_eq!((stats.irps, stats.mdls, stats.threads), (0, 0, 0), "IRPs, MDLs, threads are left: {stats:?}");
+    assert_eq!(bench.links(), Vec::<String>::new(), "symbolic links are left");
+}
+
+/// Sends a request to the control device; its status if it fails.
+pub fn control(bench: &Bench, request: control_abi::Request, answer: usize) -> Result<Vec<u8>, NtStatus> {
+    let device = bench.open(r"\\.\WskClient")?;
+    device.ioctl(request as u32, RequestHeader::CURRENT.as_bytes(), answer).map_err(|error| error.status)
+}
+
+/// The driver's state, when it is as `wanted`.
+#[track_caller]
+pub fn state_when(loaded: &Loaded, wanted: impl Fn(&State) -> bool) -> State {
+    loaded.wait_for_state(wanted).unwrap_or_else(|error| panic!("{error:#}\n{}", Story::of(loaded)))
+}
+
+/// Waits until `done` says so, or fails after a while with `what` was waited for and the trace.
+#[track_caller]
+pub fn until(loaded: &Loaded, what: &str, mut done: impl FnMut() -> bool) {
+    if wait_for(|| done().then_some(())).is_none() {
+        panic!("waited in vain: {what}\n{}\n{}", loaded.bench().verdict(), Story::of(loaded));
+    }
+}
