@@ -3,7 +3,7 @@
 mod support;
 
 use support::story::*;
-use support::{Story, address, assert_nothing_left, config, isolated, load, rig, rig_with, unload_clean};
+use support::{Story, address, assert_nothing_left, isolated, load, rig, unload_clean};
 
 isolated! {
     #[test]

@@ -42,6 +42,7 @@ pub use fault::When;
 pub use image::parse::ImageError;
 pub use io::file::{Handle, IoctlError};
 pub use ke::irql::CompletionIrql;
+pub use ::nmr;
 pub use nt_abi::NtStatus;
 pub use registry::Value;
 pub use rusty_fork;

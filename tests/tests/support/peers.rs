@@ -34,7 +34,7 @@ pub fn is_ended(stream: &mut TcpStream) -> bool {
 /// Fails unless the other side has ended all of these.
 #[track_caller]
 pub fn expect_all_ended(streams: &mut [TcpStream]) {
-    let open = streams.iter_mut().filter(|stream| !is_ended(stream)).count();
+    let open = streams.iter_mut().map(is_ended).filter(|ended| !ended).count();
     assert_eq!(open, 0, "{open} of {} connections were not ended", streams.len());
 }
 
