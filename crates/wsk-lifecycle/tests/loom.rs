@@ -13,7 +13,7 @@ use wsk_lifecycle::rundown::{Acquired, BeginEnd, Phase, Released, Right, Rundown
 use wsk_lifecycle::task::{AfterPoll, TaskState};
 
 /// How many involuntary switches loom tries in one execution; `LOOM_MAX_PREEMPTIONS` overrides it.
-const PREEMPTIONS: usize = 3;
+const PREEMPTIONS: usize = 4;
 
 fn model(run: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
