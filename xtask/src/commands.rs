@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     build::{self, Profile},
     constants, imports, layouts, panics, report,
+    scenes::{self, SceneCommand},
     toolchain::Llvm,
 };
 
@@ -28,6 +29,8 @@ enum XtaskCommand {
     /// The hand-made kit in sdk/, and what it makes of the driver
     #[command(subcommand)]
     Kit(KitCommand),
+    #[command(flatten)]
+    Scene(SceneCommand),
 }
 
 #[derive(Subcommand)]
@@ -52,6 +55,7 @@ pub fn run() -> Result<ExitCode> {
         XtaskCommand::Build(arguments) => build_driver(&arguments),
         XtaskCommand::Check => build::check().map(|()| ExitCode::SUCCESS),
         XtaskCommand::Kit(KitCommand::Check) => check_kit().map(|()| ExitCode::SUCCESS),
+        XtaskCommand::Scene(command) => scenes::run(&command),
     }
 }
 

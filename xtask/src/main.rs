@@ -2,7 +2,8 @@
 //!
 //! One module per concern: [`toolchain`] finds Rust, LLVM and the kit's folder, [`apt`] installs what is missing,
 //! [`kit`] makes a small WDK out of `sdk/`, [`shim`] lets wdk-build run on hosts that are not Windows, [`build`]
-//! builds the driver, [`panics`], [`layouts`] and [`imports`] judge the result, and [`commands`] is the command line.
+//! builds the driver, [`panics`], [`layouts`] and [`imports`] judge the result, [`scenes`] shows it at work, and [`commands`]
+//! is the command line.
 
 mod apt;
 mod build;
@@ -14,6 +15,7 @@ mod kit;
 mod layouts;
 mod panics;
 mod report;
+mod scenes;
 mod shim;
 mod toolchain;
 mod workspace;

@@ -1,0 +1,140 @@
+//! `run`, `demo` and `bench`: build the driver and the program that loads it in the bench, then become that program.
+//!
+//! This process is replaced rather than kept as a parent, so that Ctrl-C reaches the program, once, however it is sent, and its
+//! exit status is the command's.
+
+use std::{
+    env,
+    ffi::OsString,
+    path::PathBuf,
+    process::{Command, ExitCode, Stdio},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use cargo_metadata::Message;
+use clap::{Args, Subcommand};
+
+use crate::{
+    build::{self, Profile},
+    workspace::root,
+};
+
+/// The package and its program.
+const PACKAGE: &str = "wskclient-tests";
+const PROGRAM: &str = "scenes";
+
+#[derive(Subcommand)]
+pub enum SceneCommand {
+    /// Build the driver, load it in the bench and serve; Ctrl-C unloads it and tells how that went
+    Run(RunArguments),
+    /// Show the driver's life without hands: traffic, unload in the middle of it, deactivation, a provider that goes and returns
+    Demo(DemoArguments),
+    /// Measure the driver against the same echo written with tokio; fails if a figure is missed
+    Bench(BenchArguments),
+}
+
+#[derive(Args)]
+pub struct RunArguments {
+    /// The port to echo at (default: 40007); 0 lets the system choose
+    #[arg(long)]
+    port: Option<u16>,
+    /// The address to echo at: one or several, separated by commas, or * for all (default: 127.0.0.1 and ::1)
+    #[arg(long)]
+    address: Option<String>,
+    /// Where everything random begins
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Write what happened to this file, in the trace-event format that Perfetto opens
+    #[arg(long, value_name = "FILE.json")]
+    trace: Option<PathBuf>,
+    /// Print each step of the lifecycle as it comes
+    #[arg(long)]
+    events: bool,
+    /// A driver without optimization, with debug assertions
+    #[arg(long)]
+    debug: bool,
+}
+
+#[derive(Args)]
+pub struct DemoArguments {
+    /// Where everything random begins
+    #[arg(long)]
+    seed: Option<u64>,
+    /// A driver without optimization, with debug assertions
+    #[arg(long)]
+    debug: bool,
+}
+
+#[derive(Args)]
+pub struct BenchArguments {
+    /// How long each measurement of throughput lasts
+    #[arg(long, value_name = "N")]
+    seconds: Option<f64>,
+    /// Also write the figures to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Builds what the scene needs and becomes it.
+pub fn run(command: &SceneCommand) -> Result<ExitCode> {
+    ensure!(cfg!(all(target_os = "linux", target_arch = "x86_64")), "the bench runs on Linux on x86-64 only");
+    let (name, debug, options) = match command {
+        SceneCommand::Run(arguments) => ("run", arguments.debug, arguments.options()),
+        SceneCommand::Demo(arguments) => ("demo", arguments.debug, [option("--seed", &arguments.seed)].concat()),
+        SceneCommand::Bench(arguments) => ("bench", false, arguments.options()),
+    };
+    let artifacts = build::driver(if debug { Profile::Debug } else { Profile::Release })?;
+    let mut scene = Command::new(program()?);
+    scene.arg(name).args(options).arg("--").arg(artifacts.sys);
+    become_program(scene)
+}
+
+impl RunArguments {
+    fn options(&self) -> Vec<OsString> {
+        let flags = self.events.then(|| OsString::from("--events"));
+        let file = self.trace.iter().flat_map(|path| ["--trace".into(), path.into()]);
+        let values = [option("--port", &self.port), option("--address", &self.address), option("--seed", &self.seed)];
+        values.concat().into_iter().chain(file).chain(flags).collect()
+    }
+}
+
+impl BenchArguments {
+    fn options(&self) -> Vec<OsString> {
+        let file = self.json.iter().flat_map(|path| ["--json".into(), path.into()]);
+        option("--seconds", &self.seconds).into_iter().chain(file).collect()
+    }
+}
+
+fn option(name: &str, value: &Option<impl ToString>) -> Vec<OsString> {
+    value.iter().flat_map(|value| [name.into(), value.to_string().into()]).collect()
+}
+
+/// Builds the program of the scenes, optimized; gives its path.
+fn program() -> Result<PathBuf> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root()).args(["build", "--profile", "host", "--package", PACKAGE, "--bin", PROGRAM]);
+    cargo.args(["--message-format", "json-render-diagnostics"]).stdout(Stdio::piped());
+    let mut child = cargo.spawn().context("could not start cargo")?;
+    let messages = Message::parse_stream(std::io::BufReader::new(child.stdout.take().context("cargo has no output")?));
+    let mut path = None;
+    for message in messages {
+        if let Message::CompilerArtifact(artifact) = message.context("could not read what cargo says")? {
+            path = artifact.executable.filter(|_| artifact.target.name == PROGRAM).or(path);
+        }
+    }
+    let status = child.wait()?;
+    ensure!(status.success(), "the program that loads the driver could not be built ({status})");
+    path.map(Into::into).context("cargo built no program of that name")
+}
+
+#[cfg(unix)]
+fn become_program(mut program: Command) -> Result<ExitCode> {
+    use std::os::unix::process::CommandExt;
+    let error = program.exec();
+    bail!("could not start {}: {error}", program.get_program().display())
+}
+
+#[cfg(not(unix))]
+fn become_program(_: Command) -> Result<ExitCode> {
+    bail!("the bench runs on Linux on x86-64 only")
+}
