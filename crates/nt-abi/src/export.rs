@@ -1,4 +1,5 @@
 //! [`Export`]: one line of an import table, as the crates that stand in for kernel modules publish them.
+#![allow(unsafe_code)] // A table of addresses is shared between threads.
 
 /// A function or variable that a driver can import.
 #[derive(Clone, Copy, Debug)]
@@ -12,10 +13,8 @@ pub struct Export {
 }
 
 // SAFETY: the address is that of a function or of a static that lives as long as the program.
-#[allow(unsafe_code)] // A table of addresses is shared between threads.
 unsafe impl Sync for Export {}
 // SAFETY: as for `Sync`.
-#[allow(unsafe_code)] // As above.
 unsafe impl Send for Export {}
 
 impl Export {

@@ -57,3 +57,42 @@ pub fn all() -> Vec<String> {
     names.sort_unstable();
     names
 }
+
+/// Each function that `nt_abi::kernel` declares is defined here with the type that it is declared with: the two have
+/// one common type.
+macro_rules! agree {
+    ($($module:path: $($name:ident)*;)*) => {
+        $(
+            const _: () = {
+                use nt_abi::kernel;
+                use $module as here;
+                $( let _ = if true { here::$name } else { kernel::$name }; )*
+            };
+        )*
+    };
+}
+
+agree! {
+    crate::ex::pool: ExAllocatePool2 ExFreePool ExFreePoolWithTag;
+    crate::ke::event: KeInitializeEvent KeSetEvent KeClearEvent KeResetEvent KeReadStateEvent;
+    crate::ke::wait: KeWaitForSingleObject KeDelayExecutionThread;
+    crate::ke::time: KeQueryPerformanceCounter KeQueryInterruptTimePrecise KeQuerySystemTimePrecise;
+    crate::ke::spinlock: KeInitializeSpinLock KeAcquireSpinLockRaiseToDpc KeReleaseSpinLock
+        KeAcquireSpinLockAtDpcLevel KeReleaseSpinLockFromDpcLevel;
+    crate::ke::irql: KeGetCurrentIrql KfRaiseIrql KeLowerIrql;
+    crate::ke::processor: KeGetCurrentProcessorNumberEx KeQueryActiveProcessorCountEx;
+    crate::bugcheck: KeBugCheckEx;
+    crate::ke::dpc: KeInitializeDpc KeSetTargetProcessorDpcEx KeInsertQueueDpc KeRemoveQueueDpc KeFlushQueuedDpcs;
+    crate::ke::timer: KeInitializeTimer KeInitializeTimerEx KeSetTimer KeSetTimerEx KeCancelTimer;
+    crate::io::irp: IoAllocateIrp IoFreeIrp IoReuseIrp;
+    crate::io::cancel: IoCancelIrp IoAcquireCancelSpinLock IoReleaseCancelSpinLock;
+    crate::io::complete: IofCompleteRequest IofCallDriver IoSetCompletionRoutineEx;
+    crate::mm: IoAllocateMdl IoFreeMdl IoBuildPartialMdl MmBuildMdlForNonPagedPool MmMapLockedPagesSpecifyCache;
+    crate::io::device: IoCreateDevice IoDeleteDevice IoCreateSymbolicLink IoDeleteSymbolicLink
+        IoRegisterShutdownNotification IoRegisterLastChanceShutdownNotification IoUnregisterShutdownNotification;
+    crate::io::workitem: IoAllocateWorkItem IoQueueWorkItem IoQueueWorkItemEx IoFreeWorkItem;
+    crate::ps: IoGetCurrentProcess PsCreateSystemThread PsTerminateSystemThread PsGetCurrentThreadId;
+    crate::ob: ObReferenceObjectByHandle ObfReferenceObject ObfDereferenceObject ZwClose;
+    crate::registry: ZwOpenKey ZwQueryValueKey;
+    crate::rtl: RtlInitUnicodeString RtlCopyUnicodeString RtlEqualUnicodeString;
+}

@@ -3,6 +3,7 @@
 pub mod dpc;
 pub mod event;
 pub mod irql;
+pub(crate) mod lockorder;
 pub mod processor;
 pub mod spinlock;
 pub mod time;

@@ -58,13 +58,13 @@ fn wait_for_references(driver: *mut DRIVER_OBJECT, image: &Image) -> Duration {
     let began = Instant::now();
     let mut pause = Duration::from_micros(20);
     loop {
-        let inside = thread::inside(&image.range);
+        let leaving = thread::inside(&image.range).iter().filter(|frame| frame.kept).count();
         let kept = device::of_driver(driver).iter().any(|device| device.deleted);
-        if inside.is_empty() && !kept {
+        if leaving == 0 && !kept {
             return began.elapsed();
         }
         if began.elapsed() > PATIENCE {
-            let text = format!("after {PATIENCE:?} {} threads are inside it, devices kept: {kept}", inside.len());
+            let text = format!("after {PATIENCE:?} {leaving} threads are on their way out of it, devices kept: {kept}");
             report("L31", image, &text);
             return began.elapsed();
         }

@@ -167,10 +167,10 @@ pub unsafe extern "win64" fn MmBuildMdlForNonPagedPool(mdl: *mut MDL) {
         address
     };
     let block = pool::mdl_built(address);
-    if let Some(info) = shard(mdl).lock().as_mut().and_then(|shard| shard.get_mut(&(mdl as usize))) {
-        if let Some(old) = std::mem::replace(&mut info.block, block) {
-            pool::mdl_gone(old);
-        }
+    let mut live = shard(mdl).lock();
+    let info = live.as_mut().and_then(|live| live.get_mut(&(mdl as usize)));
+    if let Some(old) = info.and_then(|info| std::mem::replace(&mut info.block, block)) {
+        pool::mdl_gone(old);
     }
 }
 

@@ -17,7 +17,7 @@ use nt_abi::{
     POOL_FLAG_RAISE_ON_FAILURE, POOL_FLAG_UNINITIALIZED, export_table,
 };
 
-use crate::ke::irql;
+use crate::ke::{irql, lockorder};
 use crate::{fault, image, verifier};
 
 pub(crate) use track::{leaks_of, mdl_built, mdl_gone, stats};
@@ -133,6 +133,7 @@ fn free(address: usize, tag: Option<u32>) {
     if block.mdls > 0 {
         verifier::violation("mdl-buffer", format!("{} is freed while {} MDLs describe it", block.describe(), block.mdls));
     }
+    lockorder::forget_range(&(address..address + block.size));
     if block.special {
         special::retire(&block);
         return;

@@ -86,13 +86,16 @@ fn run(job: &Job) {
     if trace::io() {
         trace::emit(trace::Kind::Io { what: "WorkItem", object: job.item, detail: String::new() });
     }
-    // SAFETY: the routines are the driver's, called as the kernel calls them; the device is kept until after them.
-    match job.routine {
-        Routine::Plain(f) => callout::call_kept(Kind::WorkItem, "work item", f as usize, || unsafe { f(device, context) }),
-        Routine::Extended(f) => callout::call_kept(Kind::WorkItem, "work item", f as usize, || unsafe {
-            f(device.cast(), context, job.item as *mut c_void)
-        }),
-    }
+    let address = match job.routine {
+        Routine::Plain(routine) => routine as usize,
+        Routine::Extended(routine) => routine as usize,
+    };
+    callout::call_kept(Kind::WorkItem, "work item", address, || match job.routine {
+        // SAFETY: the driver's routine, called as the kernel calls it; the device is kept until after it.
+        Routine::Plain(routine) => unsafe { routine(device, context) },
+        // SAFETY: as above.
+        Routine::Extended(routine) => unsafe { routine(device.cast(), context, job.item as *mut c_void) },
+    });
     ob::dereference(device.cast());
 }
 

@@ -214,21 +214,29 @@ fn run_on(number: u32) {
     give_back(level);
 }
 
-/// Queues a DPC for its processor, and runs it at once if this thread is below DISPATCH_LEVEL and the processor is
-/// free.
+/// Queues a DPC for its processor. Below DISPATCH_LEVEL it runs at once, on this thread; one that is bound to a
+/// processor which another thread holds runs there.
 pub(crate) fn queue(queued: Queued, target: Option<u32>) {
-    let number = target.unwrap_or_else(current).min(count() - 1);
-    let processor = &all()[number as usize];
-    {
-        let mut queue = processor.queue.lock();
-        queue.push_back(queued);
-        processor.pending.fetch_add(1, Ordering::SeqCst);
+    let cpu = LOCAL.with(|local| local.cpu.get());
+    match target.map(|target| target.min(count() - 1)) {
+        None if cpu == NO_CPU => irql::at(DISPATCH_LEVEL, || push(queued, current())),
+        None => push(queued, cpu),
+        Some(number) => {
+            push(queued, number);
+            match cpu {
+                NO_CPU => run_on(number),
+                cpu if cpu == number => {}
+                _ => LOCAL.with(|local| local.kicks.set(local.kicks.get() | 1 << number)),
+            }
+        }
     }
-    LOCAL.with(|local| match local.cpu.get() {
-        NO_CPU => run_on(number),
-        cpu if cpu == number => {}
-        _ => local.kicks.set(local.kicks.get() | 1 << number),
-    });
+}
+
+fn push(queued: Queued, number: u32) {
+    let processor = &all()[number as usize];
+    let mut queue = processor.queue.lock();
+    queue.push_back(queued);
+    processor.pending.fetch_add(1, Ordering::SeqCst);
 }
 
 /// Takes a DPC off whatever queue it is on.

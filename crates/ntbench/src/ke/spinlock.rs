@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nt_abi::{DISPATCH_LEVEL, KIRQL, KSPIN_LOCK, export_table};
 
-use crate::ke::irql;
+use crate::ke::{irql, lockorder};
 use crate::thread::{self, LOCAL};
 use crate::{futex, verifier};
 
@@ -104,6 +104,9 @@ fn not_owner(lock: *mut KSPIN_LOCK, owner: u32) {
 fn note_held(lock: *mut KSPIN_LOCK) {
     LOCAL.with(|local| {
         let count = local.locks.get();
+        if count > 0 {
+            lockorder::taken(local.held.get(count as usize - 1).map_or(0, std::cell::Cell::get), lock as usize);
+        }
         if let Some(cell) = local.held.get(count as usize) {
             cell.set(lock as usize);
         }
@@ -116,10 +119,9 @@ fn forget_held(lock: *mut KSPIN_LOCK) {
         let count = local.locks.get().saturating_sub(1);
         let last = local.held.get(count as usize).map(std::cell::Cell::get);
         // Released out of order: the last takes the place of this one.
-        if let (Some(last), true) = (last, last != Some(lock as usize)) {
-            if let Some(cell) = local.held.iter().find(|cell| cell.get() == lock as usize) {
-                cell.set(last);
-            }
+        let this = local.held[..local.held.len().min(count as usize)].iter().find(|cell| cell.get() == lock as usize);
+        if let (Some(last), Some(this)) = (last, this) {
+            this.set(last);
         }
         local.locks.set(count);
     });
@@ -132,6 +134,7 @@ fn forget_held(lock: *mut KSPIN_LOCK) {
 /// `lock` is valid for a write.
 #[unsafe(no_mangle)]
 pub unsafe extern "win64" fn KeInitializeSpinLock(lock: *mut KSPIN_LOCK) {
+    lockorder::forget(lock as usize);
     // SAFETY: the caller passed memory for a lock.
     unsafe { lock.write(0) };
 }
