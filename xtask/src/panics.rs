@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic};
-use pdb_addr2line::{ContextPdbData, TypeFormatterFlags, pdb::PDB};
+use pdb_addr2line::{ContextPdbData, Frame, TypeFormatterFlags, pdb::PDB};
 
 use crate::{
     build::{self, Artifacts},
@@ -159,8 +159,9 @@ impl<'a, 'p, 's> Search<'a, 'p, 's> {
         let mut sites = Vec::new();
         let mut location = None;
         for instruction in decoder {
-            if let Some(what) = self.panics(&instruction) {
-                sites.push(self.describe(instruction.ip() as u32, &what, location.take()));
+            if let Some((target, what)) = self.panics(&instruction) {
+                let place = location.take().or_else(|| self.location_within(target));
+                sites.push(self.describe(instruction.ip() as u32, what, place));
             }
             location = self.location_after(&instruction, location);
         }
@@ -168,10 +169,26 @@ impl<'a, 'p, 's> Search<'a, 'p, 's> {
     }
 
     /// The function of the machinery that an instruction goes to.
-    fn panics(&self, instruction: &Instruction) -> Option<String> {
+    fn panics(&self, instruction: &Instruction) -> Option<(u32, &str)> {
         let leaves = matches!(instruction.flow_control(), FlowControl::Call | FlowControl::UnconditionalBranch);
-        let target = u32::try_from(instruction.near_branch_target()).ok()?;
-        leaves.then(|| self.machinery.get(&target).cloned())?
+        let target = u32::try_from(instruction.near_branch_target()).ok().filter(|_| leaves)?;
+        Some((target, self.machinery.get(&target)?))
+    }
+
+    /// The location that a function of the machinery, or one that it calls, loads by itself: then all callers pass the
+    /// same one, and the optimizer has put it there.
+    fn location_within(&self, start: u32) -> Option<Location> {
+        let code = self.image.at(start)?;
+        for instruction in Decoder::with_ip(64, code, u64::from(start), DecoderOptions::NONE) {
+            if let Some(location) = self.location_after(&instruction, None) {
+                return Some(location);
+            }
+            if instruction.flow_control() != FlowControl::Next {
+                let (further, _) = self.panics(&instruction).filter(|(target, _)| *target != start)?;
+                return self.location_within(further);
+            }
+        }
+        None
     }
 
     /// The location whose address has been loaded when this instruction is done, within a run of straight code.
@@ -185,7 +202,11 @@ impl<'a, 'p, 's> Search<'a, 'p, 's> {
 
     fn describe(&self, address: u32, what: &str, location: Option<Location>) -> Site {
         let frames = self.symbols.find_frames(address).ok().flatten().map(|found| found.frames).unwrap_or_default();
-        let ours = frames.iter().find(|frame| !is_library(frame.file.as_deref().unwrap_or_default()));
+        let wrote = |frame: &&Frame<'_>| {
+            let file = frame.file.as_deref().unwrap_or_default();
+            !is_library(file) && location.as_ref().is_none_or(|place| is_library(&place.file) || file.ends_with(&place.file))
+        };
+        let ours = frames.iter().find(wrote);
         let frame = ours.or(frames.last());
         let function = frame.and_then(|frame| frame.function.clone()).unwrap_or_default();
         let written = frame.map(|frame| (frame.file.as_deref().unwrap_or_default().to_owned(), frame.line.unwrap_or(0)));
@@ -204,11 +225,19 @@ impl<'a, 'p, 's> Search<'a, 'p, 's> {
 /// merges with that of others, so that only the place tells it from them.
 const RESUMED: &str = "async fn resumed after its end";
 
-/// Whether an async function or block begins at this line: the place of a panic of the compiler's own.
+/// Whether the body of an async function or block begins at this line: the place of a panic of the compiler's own.
 fn begins_async(file: &str, line: u32) -> bool {
     let text = fs::read_to_string(root().join(file)).unwrap_or_default();
-    let line = text.lines().nth((line as usize).saturating_sub(1)).unwrap_or_default();
-    line.contains("async fn ") || line.contains("async {") || line.contains("async move {")
+    opens_async_body(&text, line as usize)
+}
+
+fn opens_async_body(text: &str, line: usize) -> bool {
+    let lines: Vec<&str> = text.lines().take(line).collect();
+    let Some((last, before)) = lines.split_last() else { return false };
+    let starts = |line: &str| ["async fn ", "async {", "async move {"].iter().any(|start| line.contains(start));
+    // A signature over several lines: back to where it begins, but not over the end of anything before it.
+    let signature = before.iter().rev().take_while(|line| !line.contains(['{', '}', ';']));
+    starts(last) || (last.trim_end().ends_with('{') && signature.into_iter().any(|line| starts(line)))
 }
 
 fn is_machinery(name: &str) -> bool {
@@ -256,6 +285,13 @@ mod tests {
     fn the_machinery_is_told_from_the_rest() {
         assert!(is_machinery("core::slice::index::slice_index_fail"));
         assert!(!is_machinery("core::slice::sort::merge"));
+    }
+
+    #[test]
+    fn the_body_of_an_async_function_is_found() {
+        let text = "async fn one() {\n    a();\n}\n\nasync fn two(\n    x: u8,\n) -> u8 {\n    if x {\n";
+        let opens: Vec<usize> = (1..=8).filter(|line| opens_async_body(text, *line)).collect();
+        assert_eq!(opens, [1, 5, 7]);
     }
 
     #[test]
