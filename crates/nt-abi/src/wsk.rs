@@ -456,8 +456,8 @@ pub struct WSK_REGISTRATION {
     pub ReservedRegistrationLock: usize,
 }
 
-// SAFETY: the tables hold function pointers and constants only, and are never written after they are made.
 #[allow(unsafe_code)] // Raw members (reserved NULLs) take the automatic Sync away.
+// SAFETY: the table holds function pointers and constants only, and is never written after it is made.
 unsafe impl Sync for WSK_PROVIDER_CONNECTION_DISPATCH {}
 
 const _: () = {

@@ -52,6 +52,7 @@ static LISTEN_EVENTS: WSK_CLIENT_LISTEN_DISPATCH =
     WSK_CLIENT_LISTEN_DISPATCH { WskAcceptEvent: Some(on_accept), WskInspectEvent: None, WskAbortEvent: None };
 
 fn check_level(flags: u32) {
+    // SAFETY: it only reads.
     let dispatch = unsafe { nt_abi::kernel::KeGetCurrentIrql() } == DISPATCH_LEVEL;
     assert_eq!(flags & WSK_FLAG_AT_DISPATCH_LEVEL != 0, dispatch);
 }
@@ -59,12 +60,15 @@ fn check_level(flags: u32) {
 /// The bytes of an indication.
 unsafe fn bytes(mut list: *const WSK_DATA_INDICATION) -> Vec<u8> {
     let mut all = Vec::new();
+    // SAFETY: an MDL of the provider's list.
     while let Some(one) = unsafe { list.as_ref() } {
         let (mut mdl, mut skip, mut left) = (one.Buffer.Mdl, one.Buffer.Offset as usize, one.Buffer.Length);
         while left > 0 {
+            // SAFETY: an MDL of the provider's list.
             let part = unsafe { &*mdl };
             let here = (part.ByteCount as usize - skip).min(left);
             let start = part.MappedSystemVa.cast::<u8>().wrapping_add(skip);
+            // SAFETY: an MDL of the provider's describes so many bytes.
             all.extend_from_slice(unsafe { std::slice::from_raw_parts(start, here) });
             (mdl, skip, left) = (part.Next, 0, left - here);
         }
@@ -81,7 +85,9 @@ unsafe extern "win64" fn on_receive(
     accepted: *mut usize,
 ) -> NtStatus {
     check_level(flags);
+    // SAFETY: `context` is the record that the test leaked.
     let record = unsafe { &*context.cast::<Record>() };
+    // SAFETY: the provider keeps the list during the call.
     let data = unsafe { bytes(list) };
     assert_eq!(data.len(), size);
     let answer = record.answers.lock().unwrap().pop_front();
@@ -89,6 +95,7 @@ unsafe extern "win64" fn on_receive(
     match answer {
         None => return NtStatus::SUCCESS,
         Some(Answer::NotAccepted) => return NtStatus::DATA_NOT_ACCEPTED,
+        // SAFETY: the provider's variables.
         Some(Answer::Part(count)) => unsafe { accepted.write(count) },
         Some(Answer::Keep) => {
             record.kept.lock().unwrap().push(list as usize);
@@ -104,6 +111,7 @@ unsafe extern "win64" fn on_receive(
 
 unsafe extern "win64" fn on_disconnect(context: *mut c_void, flags: u32) -> NtStatus {
     check_level(flags);
+    // SAFETY: `context` is the record that the test leaked.
     let record = unsafe { &*context.cast::<Record>() };
     record.seen.lock().unwrap().push(Seen::End { abortive: flags & WSK_FLAG_ABORTIVE != 0 });
     NtStatus::SUCCESS
@@ -119,11 +127,14 @@ unsafe extern "win64" fn on_accept(
     dispatch: *mut *const WSK_CLIENT_CONNECTION_DISPATCH,
 ) -> NtStatus {
     check_level(flags);
+    // SAFETY: `context` is the record that the test leaked.
     let record = unsafe { &*context.cast::<Record>() };
+    // SAFETY: the addresses are the provider's, and stay during the call.
     assert!(unsafe { (*local).sa_family == AF_INET && (*remote).sa_family == AF_INET });
     if *record.refuse.lock().unwrap() {
         return NtStatus::REQUEST_NOT_ACCEPTED;
     }
+    // SAFETY: the provider's variables.
     unsafe {
         accepted.write(context);
         dispatch.write(&raw const EVENTS);
@@ -306,6 +317,7 @@ isolated! {
             scene.send(b"next");
             until("the next", || scene.record.data() == b"keptnext");
             let list = scene.record.kept.lock().unwrap()[0] as *mut WSK_DATA_INDICATION;
+            // SAFETY: the provider keeps the list meanwhile.
             assert_eq!(unsafe { bytes(list) }, b"kept");
             assert_eq!(scene.socket.release(list), NtStatus::SUCCESS);
             scene.end();
@@ -447,6 +459,7 @@ isolated! {
                 NpiId: &raw const ID,
                 EventMask: WSK_EVENT_RECEIVE | WSK_EVENT_DISCONNECT,
             };
+            // SAFETY: as the page of the function has it.
             let mut control = || unsafe {
                 let (size, input) = (size_of::<WSK_EVENT_CALLBACK_CONTROL>(), (&raw mut wish).cast());
                 let (code, none) = (WSK_SET_STATIC_EVENT_CALLBACKS, null_mut());

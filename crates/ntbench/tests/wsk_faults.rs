@@ -86,6 +86,7 @@ isolated! {
             std::thread::sleep(Duration::from_millis(20));
             assert!(!sent.is_done());
             // It was never touched: it can be freed, or used again.
+            // SAFETY: the provider never took the IRP.
             unsafe { nt_abi::kernel::IoFreeIrp(sent.irp) };
         });
     }

@@ -124,6 +124,7 @@ isolated! {
         let table = table();
         registration.end();
         let nobody = null_mut();
+        // SAFETY: as the page of the function has it.
         let ended = request(|irp| unsafe {
             (table.WskSocket)(client(), AF_INET, SOCK_STREAM, IPPROTO_TCP, 1, nobody, null(), nobody, nobody, nobody, irp)
         }).end();
@@ -175,6 +176,7 @@ isolated! {
 static WITHIN: AtomicUsize = AtomicUsize::new(0);
 
 unsafe extern "win64" fn calls_back(_device: *mut DEVICE_OBJECT, irp: *mut IRP, _context: *mut std::ffi::c_void) -> NtStatus {
+    // SAFETY: the IRP is ours again.
     let socket = accepted(unsafe { (*irp).IoStatus.Information });
     WITHIN.store(socket.0 as usize, Ordering::SeqCst);
     socket.close();
@@ -187,6 +189,7 @@ isolated! {
         let registration = attached();
         let (listener, at) = listener(null_mut(), null());
         let peer = TcpStream::connect(at).unwrap();
+        // SAFETY: as the page of the function has it.
         unsafe {
             let irp = nt_abi::kernel::IoAllocateIrp(1, 0);
             set_routine(irp, calls_back, null_mut());
@@ -212,9 +215,11 @@ isolated! {
         let memory = Memory::new(16);
         assert_eq!(socket.send(memory.buf(16, 1), 0).end().status, NtStatus::INVALID_PARAMETER);
         assert_eq!(socket.send(memory.buf(4, 13), 0).end().status, NtStatus::INVALID_PARAMETER);
+        // SAFETY: the MDL is ours.
         unsafe { (*memory.mdl).MdlFlags = 0 };
         assert_eq!(socket.receive(memory.buf(0, 8), 0).end().status, NtStatus::INVALID_PARAMETER);
         assert_eq!(broken(&bench), ["WSK-BUF"; 3]);
+        // SAFETY: the MDL is ours.
         unsafe { (*memory.mdl).MdlFlags = nt_abi::MDL_SOURCE_IS_NONPAGED_POOL };
         socket.close();
         listener.close();
@@ -230,13 +235,16 @@ isolated! {
         let mut size = 0;
         let (none, returned) = (null_mut(), &raw mut size);
         let control = table().WskControlClient;
+        // SAFETY: as the page of the function has it.
         let status = unsafe { control(client(), WSK_TRANSPORT_LIST_QUERY, 0, none, 0, none, returned, null_mut()) };
         assert_eq!((status, size), (NtStatus::BUFFER_OVERFLOW, 2 * size_of::<WSK_TRANSPORT>()));
         let mut list = [0u8; 2 * size_of::<WSK_TRANSPORT>()];
         let at = list.as_mut_ptr().cast();
+        // SAFETY: as the page of the function has it.
         let status = unsafe { control(client(), WSK_TRANSPORT_LIST_QUERY, 0, none, size, at, returned, null_mut()) };
         assert_eq!(status, NtStatus::SUCCESS);
         let code = WSK_TRANSPORT_LIST_CHANGE;
+        // SAFETY: as the page of the function has it.
         let change = request(|irp| unsafe { control(client(), code, 0, none, 0, none, null_mut(), irp) });
         assert_eq!(change.returned, NtStatus::PENDING);
         let departure = bench.provider().depart();

@@ -32,6 +32,9 @@ static CLIENTS: Mutex<Vec<Arc<Client>>> = Mutex::new(Vec::new());
 /// See the module.
 pub(super) struct Client {
     count: AtomicUsize,
+    /// What the client has of ours: sockets that are not closed, requests of its own that are not completed. Lower
+    /// than `count` while a completion is on its way back.
+    owned: AtomicUsize,
     /// Handle of the binding.
     binding: usize,
     /// The client has reported its detach complete, or had nothing to wait for.
@@ -112,6 +115,16 @@ impl Client {
         std::ptr::from_ref(self) as usize
     }
 
+    /// The client has one thing of ours more.
+    pub(super) fn gives(&self) {
+        self.owned.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The client has one thing of ours less, or is about to be told so.
+    pub(super) fn has_back(&self) {
+        self.owned.fetch_sub(1, Ordering::AcqRel);
+    }
+
     /// The events that are always on for a kind of socket.
     pub(super) fn fixed_events(&self, kind: Kind) -> u32 {
         self.socket_made.store(true, Ordering::Relaxed);
@@ -163,7 +176,7 @@ impl Client {
         if self.gone.swap(true, Ordering::AcqRel) {
             return;
         }
-        let held = self.count.load(Ordering::Acquire) & !DETACHING;
+        let held = self.owned.load(Ordering::Acquire);
         if held > 0 {
             let text = format!("the client completed its detach with {held} sockets or requests of the provider's");
             crate::verifier::violation("N8", text);
@@ -224,6 +237,7 @@ pub(super) unsafe extern "win64" fn attach(
     if status == NtStatus::SUCCESS {
         let client = Arc::new(Client {
             count: AtomicUsize::new(0),
+            owned: AtomicUsize::new(0),
             binding: binding as usize,
             gone: AtomicBool::new(false),
             fixed: AtomicU32::new(0),

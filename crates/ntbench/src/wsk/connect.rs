@@ -6,7 +6,7 @@ use nt_abi::NtStatus;
 
 use super::address;
 use super::client::Client;
-use super::request::{Outcome, Owner, Request};
+use super::request::{Outcome, Request};
 use super::socket::{Birth, Hold, Kind, Socket};
 use super::state::{Inner, Phase};
 use super::transport::{Connecting, Endpoint, Family, Setting};
@@ -62,7 +62,7 @@ impl Client {
         }
         // The request waits in the new socket, which must outlive it.
         let Some(owner) = socket.hold() else { return Outcome::Done(request, NtStatus::CANCELLED, 0) };
-        request.owner = Owner::Socket(owner);
+        request.belong_to(owner);
         match socket.connect(request, remote, true) {
             Outcome::Done(request, NtStatus::SUCCESS, _) => {
                 Outcome::Done(request, NtStatus::SUCCESS, socket.address())

@@ -95,14 +95,15 @@ unsafe impl Send for Body {}
 
 thread_local! {
     /// Memory for the next indications.
+    #[allow(clippy::vec_box)] // The boxes go out as they are: their addresses are known to clients.
     static SPARE: RefCell<Vec<Box<Body>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Indication {
     /// Room for at least `size` bytes.
     fn with_room(size: usize) -> Self {
-        let fits = |body: &Box<Body>| (body.bytes.len() == LARGE) == (size > SMALL);
-        let spare = SPARE.with_borrow_mut(|all| all.iter().position(fits).map(|at| all.swap_remove(at)));
+        let fits = |body: &Body| (body.bytes.len() == LARGE) == (size > SMALL);
+        let spare = SPARE.with_borrow_mut(|all| all.iter().position(|body| fits(body)).map(|at| all.swap_remove(at)));
         let body = spare.unwrap_or_else(|| {
             let bytes = vec![0; if size > SMALL { LARGE } else { SMALL }].into_boxed_slice();
             let none = WSK_BUF { Mdl: std::ptr::null_mut(), Offset: 0, Length: 0 };
@@ -212,14 +213,13 @@ impl Socket {
 
     /// The next event of a connection, when no request takes precedence.
     pub(super) fn event_step(&self, inner: &mut Inner) -> Option<Step> {
-        if inner.events.wants(WSK_EVENT_RECEIVE) && !inner.events.suspended && inner.receives.is_empty() {
-            if let Some(call) = self.connection_events().and_then(|table| table.WskReceiveEvent) {
-                inner.read_ahead(self.shared.faults.read_limit());
-                if let Some(indication) = inner.held.take() {
-                    inner.events.running = WSK_EVENT_RECEIVE;
-                    let calls = inner.receive_calls;
-                    return Some(Step::Tell(Occurrence::Data { call, indication, calls }));
-                }
+        let wanted = inner.events.wants(WSK_EVENT_RECEIVE) && !inner.events.suspended && inner.receives.is_empty();
+        if wanted && let Some(call) = self.connection_events().and_then(|table| table.WskReceiveEvent) {
+            inner.read_ahead(self.shared.faults.read_limit());
+            if let Some(indication) = inner.held.take() {
+                inner.events.running = WSK_EVENT_RECEIVE;
+                let calls = inner.receive_calls;
+                return Some(Step::Tell(Occurrence::Data { call, indication, calls }));
             }
         }
         if !inner.events.wants(WSK_EVENT_DISCONNECT) || inner.events.told_end {

@@ -8,7 +8,7 @@ use nt_abi::NtStatus;
 use super::address;
 use super::events::Occurrence;
 use super::pump::Step;
-use super::request::Outcome;
+use super::request::{Outcome, wait_in};
 use super::socket::{Birth, Hold, Kind, Socket};
 use super::state::{Accept, Inner, Phase};
 
@@ -31,13 +31,9 @@ impl Socket {
             };
         }
         inner.accepts.push_back(accept);
-        let waits = inner.accepts.back().is_some_and(|one| one.request.await_cancel());
-        match inner.accepts.pop_back_if(|_| !waits) {
+        match wait_in(&mut inner.accepts, |one| &one.request) {
             None => Outcome::Pending,
-            Some(one) => {
-                one.request.unpend();
-                Outcome::Done(one.request, NtStatus::CANCELLED, 0)
-            }
+            Some(one) => Outcome::Done(one.request, NtStatus::CANCELLED, 0),
         }
     }
 

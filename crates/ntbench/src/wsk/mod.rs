@@ -220,8 +220,8 @@ static VERSIONS: WSK_PROVIDER_CHARACTERISTICS =
 /// What the NMR reads as long as the provider is registered.
 struct Pinned<T>(T);
 
-// SAFETY: written never again.
 #[allow(unsafe_code)] // Pointers inside take the automatic Sync away.
+// SAFETY: written never again.
 unsafe impl<T> Sync for Pinned<T> {}
 
 static CHARACTERISTICS: Pinned<NPI_PROVIDER_CHARACTERISTICS> = Pinned(NPI_PROVIDER_CHARACTERISTICS {

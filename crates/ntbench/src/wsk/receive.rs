@@ -15,7 +15,7 @@ use super::buffer::Buffers;
 use super::events::Indication;
 use super::faults::Function;
 use super::pump::Step;
-use super::request::{Outcome, Request};
+use super::request::{Outcome, Request, wait_in};
 use super::socket::Socket;
 use super::state::{Ended, Inner, Link, Transfer};
 
@@ -43,20 +43,15 @@ impl Socket {
             self.remind(&mut inner);
             return Outcome::Done(transfer.request, NtStatus::SUCCESS, 0);
         }
-        if !inner.pumping && inner.receives.is_empty() {
-            if let Some((status, information)) = self.advance(&mut inner, &mut transfer) {
-                self.remind(&mut inner);
-                return Outcome::Done(transfer.request, status, information);
-            }
+        let first = !inner.pumping && inner.receives.is_empty();
+        if first && let Some((status, information)) = self.advance(&mut inner, &mut transfer) {
+            self.remind(&mut inner);
+            return Outcome::Done(transfer.request, status, information);
         }
         inner.receives.push_back(transfer);
-        let waits = inner.receives.back().is_some_and(|one| one.request.await_cancel());
-        match inner.receives.pop_back_if(|_| !waits) {
+        match wait_in(&mut inner.receives, |one| &one.request) {
             None => Outcome::Pending,
-            Some(one) => {
-                one.request.unpend();
-                Outcome::Done(one.request, NtStatus::CANCELLED, 0)
-            }
+            Some(one) => Outcome::Done(one.request, NtStatus::CANCELLED, 0),
         }
     }
 

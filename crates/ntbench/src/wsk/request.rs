@@ -9,6 +9,7 @@
 
 #![allow(unsafe_code)] // It works on IRPs, which are shared with drivers by pointer.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use nt_abi::{DEVICE_OBJECT, IRP, NtStatus, SL_PENDING_RETURNED};
@@ -72,8 +73,20 @@ impl Request {
             return None;
         }
         // SAFETY: as the caller promises.
-        let taken = unsafe { io::irp::accept(irp) };
-        taken.then_some(Self { irp, owner, function, late: None })
+        if !unsafe { io::irp::accept(irp) } {
+            return None;
+        }
+        if let Owner::Client(client) = &owner {
+            client.gives();
+        }
+        Some(Self { irp, owner, function, late: None })
+    }
+
+    /// Makes it a request of a socket's that was a client's.
+    pub(super) fn belong_to(&mut self, socket: Hold) {
+        if let Owner::Client(client) = std::mem::replace(&mut self.owner, Owner::Socket(socket)) {
+            client.has_back();
+        }
     }
 
     /// Marks the IRP pending. From here on the function returns STATUS_PENDING.
@@ -128,11 +141,24 @@ impl Request {
         if crate::trace::io() {
             super::trace_io(self.function.name(), self.irp as usize, format!("completes: {status}, {information}"));
         }
+        if let Owner::Client(client) = &self.owner {
+            client.has_back();
+        }
         let irp = self.irp;
         // SAFETY: we have the IRP, and give it up here.
         irql::at_random(|| unsafe { io::irp::complete(irp, status, information) });
         shared.faults.step(self.function, Moment::Completed);
     }
+}
+
+/// Lets the entry that was just put at the end of a list wait there; it comes back if it is cancelled already.
+pub(super) fn wait_in<T>(list: &mut VecDeque<T>, request: impl Fn(&T) -> &Request) -> Option<T> {
+    if list.back().is_some_and(|one| request(one).await_cancel()) {
+        return None;
+    }
+    let one = list.pop_back()?;
+    request(&one).unpend();
+    Some(one)
 }
 
 /// The cancel routine of every request that waits.

@@ -6,10 +6,9 @@ use nt_abi::wsk::{WSK_FLAG_ABORTIVE, WSK_FLAG_NODELAY};
 use super::buffer::Buffers;
 use super::faults::Function;
 use super::pump::Step;
-use super::request::{Outcome, Request};
+use super::request::{Outcome, Request, wait_in};
 use super::socket::Socket;
 use super::state::{Ended, Inner, Transfer};
-use super::transport::Setting;
 
 impl Socket {
     /// WskSend.
@@ -22,24 +21,15 @@ impl Socket {
         if let Some(status) = inner.unsendable() {
             return Outcome::Done(transfer.request, status, 0);
         }
-        if flags & WSK_FLAG_NODELAY != 0 && !std::mem::replace(&mut inner.link.no_delay, true) {
-            if let Some(endpoint) = &inner.link.endpoint {
-                let _ = endpoint.set(Setting::NoDelay(true));
-            }
-        }
-        if inner.sends.is_empty() {
-            if let Some((status, information)) = self.advance_send(&mut inner, &mut transfer) {
-                return Outcome::Done(transfer.request, status, information);
-            }
+        inner.link.set_no_delay(flags & WSK_FLAG_NODELAY != 0);
+        let first = inner.sends.is_empty();
+        if first && let Some((status, information)) = self.advance_send(&mut inner, &mut transfer) {
+            return Outcome::Done(transfer.request, status, information);
         }
         inner.sends.push_back(transfer);
-        let waits = inner.sends.back().is_some_and(|one| one.request.await_cancel());
-        match inner.sends.pop_back_if(|_| !waits) {
+        match wait_in(&mut inner.sends, |one| &one.request) {
             None => Outcome::Pending,
-            Some(one) => {
-                one.request.unpend();
-                Outcome::Done(one.request, NtStatus::CANCELLED, 0)
-            }
+            Some(one) => Outcome::Done(one.request, NtStatus::CANCELLED, 0),
         }
     }
 
@@ -100,10 +90,9 @@ impl Socket {
         if let Some(status) = inner.unsendable() {
             return Outcome::Done(transfer.request, status, 0);
         }
-        if inner.sends.is_empty() {
-            if let Some((status, information)) = self.advance_disconnect(&mut inner, &mut transfer) {
-                return Outcome::Done(transfer.request, status, information);
-            }
+        let first = inner.sends.is_empty();
+        if first && let Some((status, information)) = self.advance_disconnect(&mut inner, &mut transfer) {
+            return Outcome::Done(transfer.request, status, information);
         }
         inner.disconnect = Some(transfer);
         let waits = inner.disconnect.as_ref().is_some_and(|one| one.request.await_cancel());

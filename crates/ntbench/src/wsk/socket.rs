@@ -104,6 +104,7 @@ impl Socket {
     /// Makes a socket. The client owns it from now on, until it closes it.
     pub(super) fn create(client: ClientHold, birth: Birth) -> Hold {
         let shared = Arc::clone(&client.shared);
+        client.gives();
         let counter = shared.counters.of(birth.kind);
         counter.fetch_add(1, Ordering::Relaxed);
         if birth.kind == Kind::Connection {
@@ -264,6 +265,7 @@ impl Socket {
         self.magic.store(DEAD, Ordering::Release);
         self.shared.counters.of(self.kind).fetch_sub(1, Ordering::Relaxed);
         crate::trace::emit(crate::trace::Kind::SocketClosed { socket: self.address() });
+        self.client.has_back();
         let client = self.lock().client.take();
         // SAFETY: the reference that `create` leaked, given back once.
         let leaked = unsafe { Arc::from_raw(std::ptr::from_ref(self)) };

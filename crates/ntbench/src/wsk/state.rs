@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::io;
+use std::net::SocketAddr;
 use std::ptr::NonNull;
 
 use nt_abi::wsk::{SOCKADDR, WSK_CLIENT_CONNECTION_DISPATCH};
@@ -16,8 +17,7 @@ use super::client::ClientHold;
 use super::events::{Events, Indication};
 use super::request::Request;
 use super::socket::Birth;
-use super::transport::{Endpoint, Readiness};
-use std::net::SocketAddr;
+use super::transport::{Endpoint, Readiness, Setting};
 
 /// How far a socket has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,6 +119,16 @@ impl Link {
                 self.broke(&error);
                 None
             }
+        }
+    }
+
+    /// From the first send that asks for it, nothing is held back.
+    pub(super) fn set_no_delay(&mut self, wanted: bool) {
+        if wanted
+            && !std::mem::replace(&mut self.no_delay, true)
+            && let Some(endpoint) = &self.endpoint
+        {
+            let _ = endpoint.set(Setting::NoDelay(true));
         }
     }
 
