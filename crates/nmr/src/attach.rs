@@ -22,11 +22,8 @@ pub(crate) fn offer_all(handle: usize, side: Side) {
     loop {
         // A statement of its own: the lock goes with it.
         let next = lock().next_offer(handle, side);
-        match next {
-            Some(Offer::Attach(binding, call)) => attach(binding, &call),
-            Some(Offer::Withdrawn(binding)) => retire(binding),
-            None => break,
-        }
+        let Some((binding, call)) = next else { break };
+        attach(binding, &call);
     }
     let registry = lock();
     if let Some(mut module) = registry.module(side, handle) {
@@ -35,12 +32,6 @@ pub(crate) fn offer_all(handle: usize, side: Side) {
         module.offering = false;
         module.signal_if_done();
     }
-}
-
-enum Offer {
-    Attach(NonNull<Binding>, ClientCall),
-    /// One of the two has been deregistered meanwhile. The binding cannot be offered again: this thread retires it.
-    Withdrawn(NonNull<Binding>),
 }
 
 /// What calling ClientAttachProvider takes.
@@ -54,7 +45,7 @@ struct ClientCall {
 }
 
 impl Registry {
-    fn next_offer(&mut self, handle: usize, side: Side) -> Option<Offer> {
+    fn next_offer(&mut self, handle: usize, side: Side) -> Option<(NonNull<Binding>, ClientCall)> {
         let mut found = self.find_binding(|b| {
             b.offered_by == side && b.module(side).handle == handle && b.state.is_offered()
         })?;
@@ -62,13 +53,8 @@ impl Registry {
         let binding = unsafe { found.as_mut() };
         binding.state.begin_attach();
         let client = binding.module(Side::Client);
-        let callback = match client.characteristics {
-            Characteristics::Client(copy, _) => copy.ClientAttachProvider,
-            Characteristics::Provider(..) => None,
-        };
-        let Some(callback) = callback.filter(|_| !binding.deregistering()) else {
-            return Some(Offer::Withdrawn(found));
-        };
+        let Characteristics::Client(copy, _) = client.characteristics else { unreachable!() };
+        let Some(callback) = copy.ClientAttachProvider else { unreachable!() };
         let call = ClientCall {
             callback,
             binding: binding.handle,
@@ -78,7 +64,7 @@ impl Registry {
             moved: client.characteristics.changed(),
         };
         binding.client_end.thread = thread();
-        Some(Offer::Attach(found, call))
+        Some((found, call))
     }
 }
 

@@ -139,3 +139,24 @@ fn l03_characteristics_that_change_while_registered_are_a_violation() {
     client.leave();
     provider.leave();
 }
+
+#[test]
+fn l02_the_handle_is_not_there_while_the_registration_attaches() {
+    let _running = start();
+    let slot: Arc<std::sync::OnceLock<Arc<Module>>> = Arc::default();
+    let on_offer = {
+        let slot = slot.clone();
+        Box::new(move |_| {
+            let handle = slot.get().map_or(1, |module| module.handle.load(std::sync::atomic::Ordering::SeqCst));
+            check(handle == 0, "a callback could use the handle");
+            None
+        })
+    };
+    let (client, provider) = (client(Behaviour { on_offer, ..Behaviour::default() }), provider(Behaviour::default()));
+    assert!(slot.set(client.clone()).is_ok());
+    provider.register();
+    client.register();
+    assert_eq!(client.counts(), [1, 1, 0, 0]);
+    client.leave();
+    provider.leave();
+}

@@ -298,17 +298,15 @@ impl Module {
     }
 
     pub fn try_register(&self) -> NtStatus {
-        let mut handle = ptr::null_mut();
+        let handle = self.handle.as_ptr().cast();
         let context = ptr::from_ref(self).cast_mut().cast();
         // SAFETY: the module stays where it is until it has been waited for.
-        let status = unsafe {
+        unsafe {
             match self.side {
-                Side::Client => nmr::NmrRegisterClient(&self.client, context, &mut handle),
-                Side::Provider => nmr::NmrRegisterProvider(&self.provider, context, &mut handle),
+                Side::Client => nmr::NmrRegisterClient(&self.client, context, handle),
+                Side::Provider => nmr::NmrRegisterProvider(&self.provider, context, handle),
             }
-        };
-        self.handle.store(handle as usize, Ordering::SeqCst);
-        status
+        }
     }
 
     pub fn register(&self) {

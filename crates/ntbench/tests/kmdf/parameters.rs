@@ -1,0 +1,120 @@
+//! Registry keys and values.
+
+use std::ptr;
+
+use nt_abi::wdf::*;
+use nt_abi::{NtStatus, REG_BINARY, REG_DWORD, REG_SZ, UNICODE_STRING};
+use ntbench::Value;
+
+use crate::support::*;
+
+const KEY_READ: u32 = 0x2_0019;
+
+fn parameters(driver: &Driver, handle: WDFOBJECT) -> Result<WDFOBJECT, NtStatus> {
+    let mut key = ptr::null_mut();
+    let status = call!(driver, WdfDriverOpenParametersRegistryKey(
+        handle => WDFOBJECT, KEY_READ => u32, ptr::null() => *const WDF_OBJECT_ATTRIBUTES,
+        &mut key => *mut WDFOBJECT) -> NtStatus);
+    if status == NtStatus::SUCCESS { Ok(key) } else { Err(status) }
+}
+
+fn value(driver: &Driver, key: WDFOBJECT, name: &str, room: &mut [u8]) -> (NtStatus, u32, u32) {
+    let (name, mut needed, mut kind) = (text(name), 0, 0);
+    let at = if room.is_empty() { ptr::null_mut() } else { room.as_mut_ptr() };
+    let status = call!(driver, WdfRegistryQueryValue(
+        key => WDFOBJECT, name.string() => *const UNICODE_STRING, room.len() as u32 => u32, at => *mut u8,
+        &mut needed => *mut u32, &mut kind => *mut u32) -> NtStatus);
+    (status, needed, kind)
+}
+
+fn ulong(driver: &Driver, key: WDFOBJECT, name: &str) -> Result<u32, NtStatus> {
+    let (name, mut value) = (text(name), 0);
+    let status = call!(driver, WdfRegistryQueryULong(
+        key => WDFOBJECT, name.string() => *const UNICODE_STRING, &mut value => *mut u32) -> NtStatus);
+    if status == NtStatus::SUCCESS { Ok(value) } else { Err(status) }
+}
+
+fn close(driver: &Driver, key: WDFOBJECT) {
+    call!(driver, WdfRegistryClose(key => WDFOBJECT));
+}
+
+#[test]
+fn values_are_read_with_their_length_and_type() {
+    let (driver, handle) = Driver::created();
+    bench().set_parameter(SERVICE, "Number", Value::Dword(40007));
+    bench().set_parameter(SERVICE, "Text", Value::Sz("abc".into()));
+    bench().set_parameter(SERVICE, "Bytes", Value::Binary(vec![1, 2, 3]));
+    bench().set_parameter(SERVICE, "Nothing", Value::Binary(vec![]));
+    let key = parameters(&driver, handle).unwrap();
+    assert_eq!(ulong(&driver, key, "Number"), Ok(40007));
+    let mut room = [0; 16];
+    assert_eq!(value(&driver, key, "Text", &mut room), (NtStatus::SUCCESS, 8, REG_SZ));
+    assert_eq!(room[..8], [b'a', 0, b'b', 0, b'c', 0, 0, 0]);
+    assert_eq!(value(&driver, key, "Bytes", &mut room), (NtStatus::SUCCESS, 3, REG_BINARY));
+    assert_eq!(room[..3], [1, 2, 3]);
+    assert_eq!(value(&driver, key, "Nothing", &mut []), (NtStatus::SUCCESS, 0, REG_BINARY));
+    close(&driver, key);
+}
+
+#[test]
+fn what_does_not_fit_is_an_overflow_with_the_length_that_is_needed() {
+    let (driver, handle) = Driver::created();
+    bench().set_parameter(SERVICE, "Text", Value::Sz("abc".into()));
+    bench().set_parameter(SERVICE, "Number", Value::Dword(1));
+    let key = parameters(&driver, handle).unwrap();
+    for length in [0, 1, 7] {
+        let mut room = vec![0xAA; length];
+        assert_eq!(value(&driver, key, "Text", &mut room), (NtStatus::BUFFER_OVERFLOW, 8, REG_SZ));
+        assert!(room.iter().all(|byte| *byte == 0xAA), "wrote what did not fit");
+    }
+    for length in [0, 3] {
+        let mut room = vec![0; length];
+        assert_eq!(value(&driver, key, "Number", &mut room), (NtStatus::BUFFER_OVERFLOW, 4, REG_DWORD));
+    }
+    close(&driver, key);
+}
+
+#[test]
+fn a_number_of_another_type_is_a_mismatch() {
+    let (driver, handle) = Driver::created();
+    bench().set_parameter(SERVICE, "Text", Value::Sz("a long text".into()));
+    bench().set_parameter(SERVICE, "Short", Value::Binary(vec![1]));
+    bench().set_parameter(SERVICE, "Big", Value::Qword(1));
+    let key = parameters(&driver, handle).unwrap();
+    for name in ["Text", "Short", "Big"] {
+        assert_eq!(ulong(&driver, key, name), Err(NtStatus::OBJECT_TYPE_MISMATCH), "{name}");
+    }
+    assert_eq!(ulong(&driver, key, "Missing"), Err(NtStatus::OBJECT_NAME_NOT_FOUND));
+    assert_eq!(value(&driver, key, "Missing", &mut []).0, NtStatus::OBJECT_NAME_NOT_FOUND);
+    close(&driver, key);
+}
+
+#[test]
+fn keys_open_by_path_and_below_another_and_close_with_the_driver() {
+    let (driver, _) = Driver::created();
+    bench().set_parameter(SERVICE, "Number", Value::Dword(7));
+    let open = |parent: WDFOBJECT, name: &str| {
+        let (name, mut key) = (text(name), ptr::null_mut());
+        let status = call!(driver, WdfRegistryOpenKey(
+            parent => WDFOBJECT, name.string() => *const UNICODE_STRING, KEY_READ => u32,
+            ptr::null() => *const WDF_OBJECT_ATTRIBUTES, &mut key => *mut WDFOBJECT) -> NtStatus);
+        if status == NtStatus::SUCCESS { Ok(key) } else { Err(status) }
+    };
+    let service = open(ptr::null_mut(), &format!(r"\Registry\Machine\System\CurrentControlSet\Services\{SERVICE}"));
+    let below = open(service.unwrap(), "Parameters").unwrap();
+    assert_eq!(ulong(&driver, below, "Number"), Ok(7));
+    assert!(open(ptr::null_mut(), r"\Registry\Machine\Nowhere").is_err());
+    // Neither is closed: the driver's end does that, and the bench would tell of handles that are left.
+}
+
+#[test]
+fn opening_parameters_can_fail() {
+    let (driver, handle) = Driver::created();
+    fault("WdfDriverOpenParametersRegistryKey", NtStatus::OBJECT_NAME_NOT_FOUND);
+    assert_eq!(parameters(&driver, handle), Err(NtStatus::OBJECT_NAME_NOT_FOUND));
+    no_fault();
+    let key = parameters(&driver, handle).unwrap();
+    close(&driver, key);
+    assert_eq!(ulong(&driver, key, "Number"), Err(NtStatus::INVALID_HANDLE));
+    assert_eq!(violations(), ["the handle is of an object that was deleted, or of none"]);
+}
