@@ -1,5 +1,6 @@
 //! What `cargo xtask run`, `demo` and `bench` start: the built driver in the bench, before people and before clocks.
 
+mod bench;
 mod demo;
 mod run;
 
@@ -22,6 +23,14 @@ enum Scene {
     Run(run::Arguments),
     /// Echo, unload, deactivate, activate, lose the provider and get it back; check every byte
     Demo(demo::Arguments),
+    /// Measure the driver against the same echo written with tokio
+    Bench(bench::Arguments),
+    /// A server that the measurements start
+    #[command(hide = true)]
+    ServeDriver(bench::server::DriverArguments),
+    /// A server that the measurements start
+    #[command(hide = true)]
+    ServeTokio,
 }
 
 /// The driver's file.
@@ -36,6 +45,9 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().scene {
         Scene::Run(arguments) => run::run(&arguments),
         Scene::Demo(arguments) => demo::run(&arguments),
+        Scene::Bench(arguments) => bench::run(&arguments),
+        Scene::ServeDriver(arguments) => bench::server::serve_driver(&arguments.image),
+        Scene::ServeTokio => bench::server::serve_tokio(),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

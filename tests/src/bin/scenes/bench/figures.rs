@@ -1,0 +1,114 @@
+//! A figure, its limit, and how they are shown.
+
+use comfy_table::{Cell, Table};
+use serde::Serialize;
+use wskclient_tests::timeline;
+
+/// What a figure must be.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    AtLeast(f64),
+    AtMost(f64),
+    /// It is only told.
+    None,
+}
+
+/// One figure.
+#[derive(Debug, Serialize)]
+pub struct Figure {
+    /// What was measured.
+    pub name: String,
+    /// The driver's value as people read it.
+    pub driver: String,
+    /// Tokio's, where there is one.
+    pub tokio: String,
+    /// What is held against the limit.
+    pub value: f64,
+    /// Its unit; none for a ratio.
+    pub unit: &'static str,
+    /// What it must be.
+    pub limit: Limit,
+    /// Whether it is.
+    pub pass: bool,
+}
+
+impl Figure {
+    /// A figure of the driver's alone.
+    pub fn alone(name: impl Into<String>, value: f64, unit: &'static str, limit: Limit) -> Self {
+        let driver = format!("{value:.2} {unit}");
+        Self { name: name.into(), driver, tokio: String::new(), value, unit, limit, pass: limit.holds(value) }
+    }
+
+    /// A ratio of the driver's value to tokio's.
+    pub fn ratio(name: impl Into<String>, driver: f64, tokio: f64, show: impl Fn(f64) -> String, limit: Limit) -> Self {
+        let value = driver / tokio;
+        let (driver, tokio) = (show(driver), show(tokio));
+        Self { name: name.into(), driver, tokio, value, unit: "", limit, pass: limit.holds(value) }
+    }
+
+    fn cells(&self) -> [Cell; 6] {
+        let value = if self.unit.is_empty() { format!("{:.2}", self.value) } else { String::new() };
+        let verdict = match (self.limit, self.pass) {
+            (Limit::None, _) => Cell::new(""),
+            (_, true) => Cell::new("met"),
+            (_, false) => Cell::new("MISSED"),
+        };
+        let limit = self.limit.describe(self.unit);
+        [Cell::new(&self.name), Cell::new(&self.driver), Cell::new(&self.tokio), Cell::new(value), Cell::new(limit), verdict]
+    }
+}
+
+impl Limit {
+    fn holds(self, value: f64) -> bool {
+        match self {
+            Limit::AtLeast(limit) => value >= limit,
+            Limit::AtMost(limit) => value <= limit,
+            Limit::None => true,
+        }
+    }
+
+    fn describe(self, unit: &str) -> String {
+        let text = match self {
+            Limit::AtLeast(limit) => format!("at least {limit} {unit}"),
+            Limit::AtMost(limit) => format!("at most {limit} {unit}"),
+            Limit::None => String::new(),
+        };
+        text.trim_end().to_owned()
+    }
+}
+
+/// All figures, one a row.
+pub fn table(figures: &[Figure]) -> Table {
+    let mut table = timeline::table(&["figure", "driver", "tokio", "ratio", "limit", ""], 0);
+    for figure in figures {
+        table.add_row(figure.cells());
+    }
+    table
+}
+
+/// The value in the middle.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missed_limit_is_noticed() {
+        let show = |value: f64| value.to_string();
+        assert!(Figure::ratio("", 6.0, 10.0, show, Limit::AtLeast(0.6)).pass);
+        assert!(!Figure::ratio("", 5.9, 10.0, show, Limit::AtLeast(0.6)).pass);
+        assert!(!Figure::alone("", 100.1, "ms", Limit::AtMost(100.0)).pass);
+        assert!(!Figure::alone("", f64::NAN, "ms", Limit::AtMost(100.0)).pass);
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(vec![9.0, 1.0, 5.0]), 5.0);
+        assert!(median(Vec::new()).is_nan());
+    }
+}
