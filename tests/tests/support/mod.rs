@@ -1,19 +1,26 @@
 //! What the tests of the lifecycle rules share: the built driver on a bench that records what it does wrong.
 //!
 //! [`isolated!`] gives each test a process of its own, with a time limit; [`rig`] is a bench with the driver's file,
-//! [`loaded`] the driver on it; [`story`] reads the trace; [`peers`] are the other ends of its connections.
+//! [`loaded`] the driver on it; [`story`] reads the trace, [`steps`] what the
+//! provider was asked; [`peers`] are the other ends of its connections.
 #![allow(dead_code, unused_imports, unused_macros)] // each test program uses a part of it
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use control_abi::{RequestHeader, State};
+use ntbench::trace::Kind;
 use ntbench::{Bench, Config, Driver, LoadError, NtStatus, OnViolation, Unload, Value};
 use zerocopy::IntoBytes;
 
 pub mod peers;
+pub mod steps;
 pub mod story;
 
+pub use steps::Steps;
 pub use story::Story;
 pub use wskclient_tests::rig::wait_for;
 pub use wskclient_tests::{Loaded, Rig, SERVICE, peer};
@@ -65,9 +72,34 @@ pub fn rig() -> Rig {
     rig_with(config())
 }
 
+/// A rig for as long as the process lives: what is told of events and steps may use it.
+pub fn rig_for_ever(config: Config) -> &'static Rig {
+    Box::leak(Box::new(rig_with(config)))
+}
+
+/// Does something that is over soon. If it is not, the test ends here, with what it was, the verdict and the trace.
+pub fn bounded<T>(bench: &Bench, what: &str, body: impl FnOnce() -> T) -> T {
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if wait.recv_timeout(BOUND) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("{what} has not come to an end within {BOUND:?}\n{}\n{}", bench.verdict(), Story::since(bench, 0));
+                std::process::exit(101);
+            }
+        });
+        let result = body();
+        drop(done);
+        result
+    })
+}
+
+/// How long [`bounded`] is patient.
+const BOUND: Duration = Duration::from_secs(8);
+
 /// Loads the driver, or says what the verifier has found.
 pub fn load(rig: &Rig) -> Loaded {
-    rig.load().unwrap_or_else(|error| panic!("{error:#}\n{}", rig.bench().verdict()))
+    let loaded = bounded(rig.bench(), "the load", || rig.load());
+    loaded.unwrap_or_else(|error| panic!("{error:#}\n{}", rig.bench().verdict()))
 }
 
 /// The driver on a bench of the usual [`config`], and where it listens.
@@ -89,7 +121,7 @@ pub fn address_since(loaded: &Loaded, first: usize) -> SocketAddr {
 
 /// Unloads the driver: nothing is left, and no rule was broken since the bench began.
 pub fn unload_clean(loaded: &Loaded) -> Unload {
-    let unload = loaded.unload().unwrap_or_else(|refused| panic!("not unloaded: {refused}"));
+    let unload = bounded(loaded.bench(), "the unload", || loaded.unload()).unwrap_or_else(|refused| panic!("not unloaded: {refused}"));
     assert_clean(loaded.bench());
     unload
 }
@@ -111,6 +143,43 @@ pub fn assert_nothing_left(bench: &Bench) {
     let stats = bench.stats();
     assert_eq!((stats.irps, stats.mdls, stats.threads), (0, 0, 0), "IRPs, MDLs, threads are left: {stats:?}");
     assert_eq!(bench.links(), Vec::<String>::new(), "symbolic links are left");
+}
+
+/// A departure of the provider that is begun from inside something, and waited for outside.
+pub struct Departing(Mutex<Option<ntbench::wsk::Departure>>);
+
+/// Has the provider depart when `moment` first comes, on the thread and at the place where it comes.
+pub fn depart_once(rig: &'static Rig, moment: impl Fn(&Kind) -> bool + Send + Sync + 'static) -> &'static Departing {
+    let departing: &'static Departing = Box::leak(Box::new(Departing(Mutex::new(None))));
+    let begun = AtomicBool::new(false);
+    rig.bench().subscribe(move |event| {
+        if moment(&event.kind) && !begun.swap(true, Ordering::AcqRel) {
+            let departure = rig.bench().provider().depart();
+            *departing.0.lock().unwrap() = Some(departure);
+        }
+    });
+    departing
+}
+
+/// Waits for the departure, which must have begun.
+#[track_caller]
+pub fn expect_departed(rig: &Rig, departing: &Departing) {
+    let departure = departing.0.lock().unwrap().take().expect("a departure has begun");
+    let (status, _) = bounded(rig.bench(), "the departure", || departure.wait());
+    assert_eq!(status, NtStatus::SUCCESS, "{}", Story::since(rig.bench(), 0));
+}
+
+/// Has the provider depart, and waits until it is gone.
+#[track_caller]
+pub fn depart(bench: &Bench) {
+    let (status, _) = bounded(bench, "the departure", || bench.provider().depart().wait());
+    assert_eq!(status, NtStatus::SUCCESS, "{}", Story::since(bench, 0));
+}
+
+/// Has the provider come (back).
+#[track_caller]
+pub fn arrive(bench: &Bench) {
+    assert_eq!(bounded(bench, "the arrival", || bench.provider().arrive()), NtStatus::SUCCESS);
 }
 
 /// Sends a request to the control device; its status if it fails.
