@@ -174,12 +174,13 @@ fn deliver(device: &DeviceBody, irp: *mut IRP) -> NtStatus {
     let Ok((object, queue)) = body!("the dispatch routine", handle, Queue) else {
         return finish(irp, NtStatus::INVALID_DEVICE_REQUEST);
     };
-    let body = Body::Request(RequestBody::new(irp, object));
+    let body = Body::Request(RequestBody::new(object));
     let Ok(request) = create(object.globals, Some(object), &Attributes::default(), body) else {
         return finish(irp, NtStatus::INSUFFICIENT_RESOURCES);
     };
     // SAFETY: ours until it is completed. Marked before anybody can complete it.
     unsafe { (*(*irp).CurrentStackLocation).Control |= SL_PENDING_RETURNED };
+    request::carry(request, irp);
     object.reference();
     queue.state.lock().push(request);
     pump(object, queue);

@@ -29,8 +29,26 @@ pub(crate) struct RequestBody {
 }
 
 impl RequestBody {
-    pub fn new(irp: *mut IRP, queue: &'static Object) -> RequestBody {
-        RequestBody { irp: AtomicPtr::new(irp), queue, next: AtomicPtr::new(ptr::null_mut()) }
+    /// A request that has no IRP yet, so that making it can fail.
+    pub fn new(queue: &'static Object) -> RequestBody {
+        RequestBody { irp: AtomicPtr::new(ptr::null_mut()), queue, next: AtomicPtr::new(ptr::null_mut()) }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let irp = *self.irp.get_mut();
+        if !irp.is_null() {
+            violation("WdfObjectDelete", "the device was deleted with a request outstanding", irp as usize);
+            complete_irp(irp, NtStatus::CANCELLED, 0);
+        }
+    }
+}
+
+/// Gives a request its IRP.
+pub(crate) fn carry(request: &Object, irp: *mut IRP) {
+    if let Body::Request(request) = &request.body {
+        request.irp.store(irp, Ordering::Release);
     }
 }
 

@@ -6,7 +6,10 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 use nt_abi::NtStatus;
-use nt_abi::nmr::{NPI_CLIENT_ATTACH_PROVIDER_FN, NPI_PROVIDER_ATTACH_CLIENT_FN, NPI_REGISTRATION_INSTANCE};
+use nt_abi::nmr::{
+    NPI_CLIENT_ATTACH_PROVIDER_FN, NPI_CLIENT_CHARACTERISTICS, NPI_PROVIDER_ATTACH_CLIENT_FN,
+    NPI_PROVIDER_CHARACTERISTICS, NPI_REGISTRATION_INSTANCE,
+};
 
 use crate::event::{Event, emit, fault};
 use crate::kernel::{irql, thread};
@@ -73,19 +76,32 @@ impl Characteristics {
     fn changed(&self) -> bool {
         match self {
             // SAFETY: the module keeps its characteristics valid while it is registered; that is what is checked.
-            Characteristics::Client(copy, original) => unsafe { !same_bytes(copy, *original) },
+            Characteristics::Client(copy, original) => client_key(copy) != client_key(unsafe { &**original }),
             // SAFETY: as above.
-            Characteristics::Provider(copy, original) => unsafe { !same_bytes(copy, *original) },
+            Characteristics::Provider(copy, original) => provider_key(copy) != provider_key(unsafe { &**original }),
         }
     }
 }
 
-/// # Safety
-/// `b` points to a readable `T`.
-unsafe fn same_bytes<T>(a: &T, b: *const T) -> bool {
-    let (a, b) = (ptr::from_ref(a).cast::<u64>(), b.cast::<u64>());
-    // SAFETY: the characteristics are a whole number of aligned eightbytes, copied bytewise with their padding.
-    (0..size_of::<T>() / 8).all(|i| unsafe { a.add(i).read() == b.add(i).read() })
+/// Everything in a client's characteristics, to be compared.
+fn client_key(c: &NPI_CLIENT_CHARACTERISTICS) -> ([usize; 5], [usize; 6]) {
+    let attach = c.ClientAttachProvider.map_or(0, |f| f as usize);
+    let detach = c.ClientDetachProvider.map_or(0, |f| f as usize);
+    let cleanup = c.ClientCleanupBindingContext.map_or(0, |f| f as usize);
+    ([c.Version.into(), c.Length.into(), attach, detach, cleanup], instance_key(&c.ClientRegistrationInstance))
+}
+
+/// Everything in a provider's characteristics, to be compared.
+fn provider_key(p: &NPI_PROVIDER_CHARACTERISTICS) -> ([usize; 5], [usize; 6]) {
+    let attach = p.ProviderAttachClient.map_or(0, |f| f as usize);
+    let detach = p.ProviderDetachClient.map_or(0, |f| f as usize);
+    let cleanup = p.ProviderCleanupBindingContext.map_or(0, |f| f as usize);
+    ([p.Version.into(), p.Length.into(), attach, detach, cleanup], instance_key(&p.ProviderRegistrationInstance))
+}
+
+fn instance_key(i: &NPI_REGISTRATION_INSTANCE) -> [usize; 6] {
+    let specific = i.NpiSpecificCharacteristics as usize;
+    [i.Version.into(), i.Size.into(), i.Number as usize, i.NpiId as usize, i.ModuleId as usize, specific]
 }
 
 fn attach(mut binding: NonNull<Binding>, call: &ClientCall) {

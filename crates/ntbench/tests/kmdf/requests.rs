@@ -98,6 +98,28 @@ fn buffers_that_are_too_short_are_refused() {
     drop(file);
 }
 
+static FOUND: Mutex<Vec<(NtStatus, usize)>> = Mutex::new(Vec::new());
+
+/// Notes what it gets without asking for a length.
+unsafe extern "win64" fn probe(_: WDFOBJECT, request: WDFOBJECT, _: usize, _: usize, _: u32) {
+    let (into, out) = (input(request, 0), output(request, 0));
+    FOUND.lock().unwrap().extend([(into.0, into.2), (out.0, out.2)]);
+    complete(request, NtStatus::SUCCESS, 0);
+}
+
+#[test]
+fn a_buffer_that_is_not_there_is_too_small_even_if_nothing_is_asked_for() {
+    let (driver, handle) = Driver::created();
+    FOUND.lock().unwrap().clear();
+    let file = serve(&driver, handle, &queue_config(probe));
+    assert!(file.ioctl(code(4), &[], 3).is_ok());
+    assert!(file.ioctl(code(4), &[1, 2], 0).is_ok());
+    let none = (NtStatus::BUFFER_TOO_SMALL, 0);
+    let found = [none, (NtStatus::SUCCESS, 3), (NtStatus::SUCCESS, 2), none];
+    assert_eq!(*FOUND.lock().unwrap(), found);
+    drop(file);
+}
+
 unsafe extern "win64" fn hold(_: WDFOBJECT, request: WDFOBJECT, _: usize, _: usize, _: u32) {
     HELD.lock().unwrap().push(request as usize);
 }
@@ -269,4 +291,23 @@ fn requests_from_many_threads_all_come_back() {
     drop(send);
     assert_eq!(receive.into_iter().count(), 400);
     drop(file);
+}
+
+#[test]
+fn a_device_that_is_deleted_with_a_request_outstanding_is_a_violation() {
+    let (driver, handle) = Driver::created();
+    HELD.lock().unwrap().clear();
+    *DRIVER.lock().unwrap() = ptr::from_ref(&driver) as usize;
+    let device = ready(&driver, handle, &queue_config(hold));
+    let file = bench().open(r"\\.\KmdfTest").unwrap();
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| file.ioctl(code(2), &[], 4));
+        until("a request", || held().len() == 1);
+        call!(driver, WdfObjectDelete(device => WDFOBJECT));
+        assert_eq!(sender.join().unwrap().unwrap_err().status, NtStatus::CANCELLED);
+    });
+    assert_eq!(violations(), ["the device was deleted with a request outstanding"]);
+    // The file object outlives the WDFDEVICE: its cleanup and close find none, and say so.
+    drop(file);
+    violations();
 }
