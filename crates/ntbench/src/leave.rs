@@ -19,6 +19,10 @@ pub(crate) fn check(driver: *mut DRIVER_OBJECT, image: &Image) -> Duration {
     let lingered = wait_for_references(driver, image);
     check_devices(driver);
     check_leaks(image);
+    let breakpoints = image::trap::take_breakpoints();
+    if breakpoints > 0 {
+        verifier::violation("breakpoint", format!("{} stopped for a debugger {breakpoints} times", image.name));
+    }
     pool::check_all();
     lingered
 }

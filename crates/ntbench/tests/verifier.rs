@@ -78,6 +78,8 @@ recorded! {
     an_mdl_leak_and_its_freed_buffer_are_found: 13 => ["violation of mdl-buffer", "not given back: MDL"];
     a_device_and_work_item_left_are_found: 14 => ["device without a name was not deleted", "not given back: allocated in"];
     paged_pool_at_dispatch_level_is_found: 15 => ["violation of irql", "ExAllocatePool2 was called at IRQL 2"];
+    two_locks_in_both_orders_are_found: 16 => ["violation of lock-order", "is held while", "taken in faults.sys!both("];
+    a_breakpoint_is_found: 17 => ["violation of breakpoint", "1 times"];
     a_timer_left_is_found: 21 => ["violation of L31", "on_dpc", "waits for a timer"];
 }
 
@@ -118,6 +120,20 @@ fn a_failed_load_is_checked_for_leaks() {
     };
     if let Some(output) = support::isolated("a_failed_load_is_checked_for_leaks", load) {
         expect(output, 0, &["STATUS_INSUFFICIENT_RESOURCES", "77 bytes tagged 'TesT'"]);
+    }
+}
+
+#[test]
+fn l31_a_work_item_keeps_the_image_until_it_has_returned() {
+    let slow = || {
+        let bench = Bench::new(config(false, OnViolation::Abort)).expect("a bench");
+        let image = support::build("faults", "faults", &["CASE=19"]);
+        let unload = bench.load("faults", &image).expect("it loads").unload().expect("it unloads");
+        assert!(unload.lingered.as_millis() > 100, "{unload:?}");
+        println!("{}", bench.verdict());
+    };
+    if let Some(output) = support::isolated("l31_a_work_item_keeps_the_image_until_it_has_returned", slow) {
+        expect(output, 0, &["clean"]);
     }
 }
 

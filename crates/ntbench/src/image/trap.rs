@@ -9,20 +9,21 @@
 
 use std::ffi::c_void;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::image;
 use crate::ke::{irql, time};
 use crate::thread;
 use crate::verifier::{self, Violation};
 
-static PREVIOUS: OnceLock<[(i32, libc::sigaction); 3]> = OnceLock::new();
+static PREVIOUS: OnceLock<[(i32, libc::sigaction); 4]> = OnceLock::new();
+static BREAKPOINTS: AtomicU32 = AtomicU32::new(0);
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
-/// Installs the handler for SIGSEGV, SIGBUS and SIGILL, on the alternate stacks that threads have.
+/// Installs the handler for SIGSEGV, SIGBUS, SIGILL and SIGTRAP, on the alternate stacks that threads have.
 pub(crate) fn install() {
     report_stack();
-    PREVIOUS.get_or_init(|| [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL].map(|signal| (signal, replace(signal))));
+    PREVIOUS.get_or_init(|| [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGTRAP].map(|signal| (signal, replace(signal))));
 }
 
 fn replace(signal: i32) -> libc::sigaction {
@@ -35,6 +36,11 @@ fn replace(signal: i32) -> libc::sigaction {
         libc::sigaction(signal, &raw const action, &raw mut previous);
         previous
     }
+}
+
+/// Breakpoints that drivers have run into since this was last asked.
+pub(crate) fn take_breakpoints() -> u32 {
+    BREAKPOINTS.swap(0, Ordering::Relaxed)
 }
 
 /// The registers that matter.
@@ -63,6 +69,11 @@ unsafe extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, context: *m
     let instruction = registers[libc::REG_RIP as usize] as usize;
     let stack = registers[libc::REG_RSP as usize] as usize;
     let in_image = image::index_of(instruction).is_some();
+    if in_image && signal == libc::SIGTRAP {
+        // The thread goes on after the breakpoint: what follows (a panic's bug check) says more.
+        BREAKPOINTS.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
     if !in_image && thread::slot().depth() == 0 || ENTERED.swap(true, Ordering::SeqCst) {
         // SAFETY: called in the handler for this signal.
         unsafe { give_up(signal) };
@@ -88,6 +99,7 @@ unsafe extern "C" fn report() -> ! {
     // SAFETY: an alarm ends the process.
     unsafe { libc::alarm(10) };
     let Some(fault) = FAULT.get() else { std::process::abort() };
+    eprintln!("ntbench: a fault at instruction {:#x}, memory {:#x}", fault.instruction, fault.address);
     let in_image = image::index_of(fault.instruction).is_some();
     let (rule, what) = explain(fault, in_image);
     let mut place = Vec::new();

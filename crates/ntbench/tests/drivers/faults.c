@@ -33,6 +33,9 @@ IMPORT void IofCompleteRequest(IRP *, char);
 IMPORT void *IoAllocateMdl(void *, u32, u8, u8, IRP *);
 IMPORT void MmBuildMdlForNonPagedPool(void *);
 IMPORT void *IoAllocateWorkItem(DEVICE *);
+IMPORT void IoQueueWorkItem(void *, void (*)(DEVICE *, void *), u32, void *);
+IMPORT void IoFreeWorkItem(void *);
+IMPORT void IoDeleteDevice(DEVICE *);
 IMPORT NTSTATUS IoCreateDevice(DRIVER *, u32, UNICODE_STRING *, u32, u32, u8, DEVICE **);
 IMPORT NTSTATUS PsCreateSystemThread(void **, u32, void *, void *, void *, void (*)(void *), void *);
 IMPORT NTSTATUS PsTerminateSystemThread(NTSTATUS);
@@ -57,9 +60,25 @@ static void waits(KDPC *d, void *a, void *b, void *c) {
 }
 static void start(void (*f)(void *), void *p) { void *h; PsCreateSystemThread(&h, 0, 0, 0, 0, f, p); ZwClose(h); }
 
+static DEVICE *device;
+static void *item;
+static void slow(DEVICE *d, void *c) { (void)d; (void)c; IoFreeWorkItem(item); go = 1; delay(200); }
+static void both(u64 *first, u64 *second) {
+  u8 old = KeAcquireSpinLockRaiseToDpc(first);
+  u8 inner = KeAcquireSpinLockRaiseToDpc(second);
+  KeReleaseSpinLock(second, inner);
+  KeReleaseSpinLock(first, old);
+}
+
 static void unload(void *driver) {
   (void)driver;
-#if CASE == 20
+#if CASE == 19 /* a work item that outlives the unload routine: its device keeps the image */
+  IoCreateDevice(driver, 0, 0, 0x22, 0, 0, &device);
+  item = IoAllocateWorkItem(device);
+  IoQueueWorkItem(item, slow, 1, 0);
+  while (!go) delay(1);
+  IoDeleteDevice(device);
+#elif CASE == 20
   start(sleeper, (void *)300);
 #elif CASE == 21
   KeInitializeDpc(&dpc, on_dpc, 0); KeInitializeTimer(&timer); KeSetTimer(&timer, -10000000, &dpc);
@@ -95,9 +114,13 @@ static void misbehave(DRIVER *driver) {
 #elif CASE == 13 /* MDL leak, and its buffer freed */
   char *p = block(64); void *m = IoAllocateMdl(p, 64, 0, 0, 0); MmBuildMdlForNonPagedPool(m); ExFreePoolWithTag(p, TAG);
 #elif CASE == 14 /* device and work item left */
-  DEVICE *d; IoCreateDevice(driver, 0, 0, 0x22, 0, 0, &d); IoAllocateWorkItem(d);
+  IoCreateDevice(driver, 0, 0, 0x22, 0, 0, &device); IoAllocateWorkItem(device);
 #elif CASE == 15 /* paged pool at DISPATCH_LEVEL */
   u8 old = KfRaiseIrql(2); void *p = ExAllocatePool2(0x100, 8, TAG); KeLowerIrql(old); ExFreePoolWithTag(p, TAG);
+#elif CASE == 16 /* two locks in both orders */
+  static u64 second; both(&lock, &second); both(&second, &lock);
+#elif CASE == 17 /* a breakpoint */
+  __asm__ volatile("int3");
 #elif CASE == 30 /* null pointer */
   *(volatile int *)8 = 1;
 #elif CASE == 31 /* the IRQL read from CR8 */

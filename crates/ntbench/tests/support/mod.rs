@@ -1,4 +1,5 @@
 //! Drivers in C for the bench's own tests: built with clang and lld, each test in a process of its own.
+#![allow(dead_code)] // Each test file uses a part of it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

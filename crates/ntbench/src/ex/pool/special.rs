@@ -1,12 +1,12 @@
 //! Special pool: each block ends at a guard page, and its pages become inaccessible when it is freed.
 #![allow(unsafe_code)] // Pages are mapped and protected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ptr::null_mut;
 
 use nt_abi::PAGE_SIZE;
 use parking_lot::Mutex;
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
 use super::Block;
 
@@ -27,12 +27,27 @@ pub(super) fn allocate(size: usize) -> usize {
     address & !15
 }
 
-/// Makes a freed block's pages inaccessible, for the rest of the run.
+/// Freed blocks whose pages stay inaccessible, oldest first.
+static FREED: Mutex<VecDeque<usize>> = Mutex::new(VecDeque::new());
+/// How many there are at most: the host maps a limited number of areas.
+const KEPT: usize = 8192;
+
+/// Makes a freed block's pages inaccessible; the oldest ones go back to the host.
 pub(super) fn retire(block: &Block) {
     let mut pages = PAGES.lock();
-    if let Some((start, (span, kept))) = pages.range_mut(..=block.address).next_back() {
-        *kept = Some(block.clone());
-        protect(*start, *span);
+    let Some((&start, (span, kept))) = pages.range_mut(..=block.address).next_back() else { return };
+    *kept = Some(block.clone());
+    protect(start, *span);
+    let mut freed = FREED.lock();
+    freed.push_back(start);
+    if freed.len() <= KEPT {
+        return;
+    }
+    if let Some(oldest) = freed.pop_front()
+        && let Some((span, _)) = pages.remove(&oldest)
+    {
+        // SAFETY: the pages are this pool's, of a block that was freed.
+        let _ = unsafe { munmap(oldest as *mut _, span) };
     }
 }
 
