@@ -102,6 +102,7 @@ impl Object {
     }
 }
 
+/// All objects, the youngest first: a child is younger than its parent, so it comes before it.
 struct List(*mut Object);
 
 static OBJECTS: Locked<List> = Locked::new(List(ptr::null_mut()));
@@ -388,28 +389,20 @@ fn doom(root: &Object, tag: usize) -> bool {
     true
 }
 
-/// The next object of the doomed ones that has no child left to be cleaned up.
+/// The next of the doomed objects that has not been cleaned up. Children come before their parents.
 fn next_to_clean(tag: usize) -> Option<&'static Object> {
     let list = OBJECTS.lock();
-    let mut found = list.find(|object| {
-        let address = ptr::from_ref(object).cast_mut();
-        object.doomed.load(Ordering::Relaxed) == tag
-            && !object.cleaned
-            && list.find(|child| child.parent == address && !child.cleaned).is_none()
-    })?;
+    let mut found = list.find(|object| object.doomed.load(Ordering::Relaxed) == tag && !object.cleaned)?;
     // SAFETY: listed, the lock is held, and only the deleting thread looks at `cleaned`.
     unsafe { found.as_mut() }.cleaned = true;
-    // SAFETY: it is destroyed by this thread, later.
+    // SAFETY: it is released by this thread, later.
     Some(unsafe { found.as_ref() })
 }
 
-/// The next of the doomed objects that has no child, cut loose from its parent and from the deletion.
+/// The next of the doomed objects, cut loose from its parent and from the deletion. Children come before their parents.
 fn next_to_release(tag: usize) -> Option<&'static Object> {
     let list = OBJECTS.lock();
-    let mut found = list.find(|object| {
-        let address = ptr::from_ref(object).cast_mut();
-        object.doomed.load(Ordering::Relaxed) == tag && list.find(|child| child.parent == address).is_none()
-    })?;
+    let mut found = list.find(|object| object.doomed.load(Ordering::Relaxed) == tag)?;
     // SAFETY: listed, and the lock is held.
     let object = unsafe { found.as_mut() };
     object.parent = ptr::null_mut();

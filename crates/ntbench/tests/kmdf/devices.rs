@@ -104,6 +104,11 @@ fn each_step_of_making_a_device_can_fail() {
 
 unsafe extern "win64" fn ignore(_: WDFOBJECT, _: WDFOBJECT, _: usize, _: usize, _: u32) {}
 
+/// A shutdown that comes while the device is being deleted.
+unsafe extern "win64" fn shut_down_now(_: WDFOBJECT) {
+    bench().shutdown();
+}
+
 fn device_named(driver: &Driver, handle: WDFOBJECT, name: &str, shutdown: bool) -> Result<WDFOBJECT, NtStatus> {
     let mut init = device_init(driver, handle);
     let name = text(name);
@@ -114,7 +119,8 @@ fn device_named(driver: &Driver, handle: WDFOBJECT, name: &str, shutdown: bool) 
         call!(driver, WdfControlDeviceInitSetShutdownNotification(
             init => *mut c_void, shut => EVT_WDF_DEVICE_SHUTDOWN_NOTIFICATION, WdfDeviceShutdown => u8));
     }
-    let made = make_device(driver, &mut init, ptr::null());
+    let with = WDF_OBJECT_ATTRIBUTES { EvtCleanupCallback: Some(shut_down_now), ..attributes() };
+    let made = make_device(driver, &mut init, &with);
     if made.is_err() {
         call!(driver, WdfDeviceInitFree(init => *mut c_void));
     }
@@ -135,6 +141,7 @@ fn a_device_is_told_of_the_shutdown_while_it_is_there() {
     bench().shutdown();
     assert_eq!(SHUT.swap(0, Ordering::SeqCst), device as usize);
     call!(driver, WdfObjectDelete(device => WDFOBJECT));
+    assert_eq!(SHUT.load(Ordering::SeqCst), 0, "told while it was being deleted");
     bench().shutdown();
     assert_eq!(SHUT.load(Ordering::SeqCst), 0);
 }

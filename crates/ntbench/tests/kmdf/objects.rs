@@ -202,16 +202,27 @@ fn a_timer_fires_at_dispatch_level_and_can_be_stopped() {
     assert_eq!(call!(driver, WdfTimerGetParentObject(object => WDFOBJECT) -> WDFOBJECT), handle);
 }
 
+static FIRED_MEANWHILE: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Runs when the timer below has been disposed of, and while its memory is still there.
+unsafe extern "win64" fn count_firings(_: WDFOBJECT) {
+    let before = FIRED.load(Ordering::SeqCst);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    FIRED_MEANWHILE.store(FIRED.load(Ordering::SeqCst) - before, Ordering::SeqCst);
+}
+
 #[test]
-fn a_timer_that_runs_is_stopped_with_its_parent() {
-    let (driver, handle) = Driver::created();
+fn a_timer_that_runs_is_stopped_before_its_parent_is_cleaned_up() {
+    let driver = Driver::bound();
+    FIRED.store(0, Ordering::SeqCst);
+    let with = WDF_OBJECT_ATTRIBUTES { EvtCleanupCallback: Some(count_firings), ..attributes() };
+    let handle = driver.create_with(&driver_config(), &with).unwrap();
     let object = timer(&driver, handle, 1).unwrap();
     start(&driver, object, 1);
-    std::thread::sleep(std::time::Duration::from_millis(10));
-    drop(driver);
-    let fired = FIRED.load(Ordering::SeqCst);
     std::thread::sleep(std::time::Duration::from_millis(20));
-    assert_eq!(FIRED.load(Ordering::SeqCst), fired, "fired after its end");
+    assert!(FIRED.load(Ordering::SeqCst) > 1);
+    driver.unload();
+    assert_eq!(FIRED_MEANWHILE.load(Ordering::SeqCst), 0);
 }
 
 #[test]

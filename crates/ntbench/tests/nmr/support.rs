@@ -196,10 +196,11 @@ impl Bound {
 pub fn complete(side: Side, binding: usize) {
     let handle = binding as *mut c_void;
     // SAFETY: every handle is answered.
-    match side {
-        Side::Client => unsafe { nmr::NmrClientDetachProviderComplete(handle) },
-        // SAFETY: as above.
-        Side::Provider => unsafe { nmr::NmrProviderDetachClientComplete(handle) },
+    unsafe {
+        match side {
+            Side::Client => nmr::NmrClientDetachProviderComplete(handle),
+            Side::Provider => nmr::NmrProviderDetachClientComplete(handle),
+        }
     }
 }
 
