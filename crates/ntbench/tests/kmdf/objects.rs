@@ -213,7 +213,7 @@ unsafe extern "win64" fn count_firings(_: WDFOBJECT) {
 
 #[test]
 fn a_timer_that_runs_is_stopped_before_its_parent_is_cleaned_up() {
-    let driver = Driver::bound();
+    let mut driver = Driver::bound();
     FIRED.store(0, Ordering::SeqCst);
     let with = WDF_OBJECT_ATTRIBUTES { EvtCleanupCallback: Some(count_firings), ..attributes() };
     let handle = driver.create_with(&driver_config(), &with).unwrap();
@@ -223,6 +223,7 @@ fn a_timer_that_runs_is_stopped_before_its_parent_is_cleaned_up() {
     assert!(FIRED.load(Ordering::SeqCst) > 1);
     driver.unload();
     assert_eq!(FIRED_MEANWHILE.load(Ordering::SeqCst), 0);
+    assert_eq!(driver.unbind(), NtStatus::SUCCESS);
 }
 
 #[test]
