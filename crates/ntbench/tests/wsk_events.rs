@@ -30,8 +30,20 @@ enum Answer {
     NotAccepted,
     Part(usize),
     Keep,
-    /// Wait for the gate, then accept.
-    Slow(Arc<(Mutex<bool>, Condvar)>),
+    /// Wait for the gate, then this.
+    Slow(Gate, NtStatus),
+}
+
+type Gate = Arc<(Mutex<bool>, Condvar)>;
+
+fn pass(gate: &Gate) {
+    let open = gate.0.lock().unwrap();
+    drop(gate.1.wait_while(open, |open| !*open).unwrap());
+}
+
+fn open(gate: &Gate) {
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
 }
 
 #[derive(Default)]
@@ -101,9 +113,9 @@ unsafe extern "win64" fn on_receive(
             record.kept.lock().unwrap().push(list as usize);
             return NtStatus::PENDING;
         }
-        Some(Answer::Slow(gate)) => {
-            let open = gate.0.lock().unwrap();
-            drop(gate.1.wait_while(open, |open| !*open).unwrap());
+        Some(Answer::Slow(gate, status)) => {
+            pass(&gate);
+            return status;
         }
     }
     NtStatus::SUCCESS
@@ -152,6 +164,7 @@ impl Record {
         std::ptr::from_ref(self).cast_mut().cast()
     }
 
+    /// How the next receive event is answered.
     fn next(&self, answer: Answer) {
         self.answers.lock().unwrap().push_back(answer);
     }
@@ -289,19 +302,31 @@ isolated! {
         // The race in which the client asks on another thread while the event has not yet returned.
         with_bench(|_| {
             let mut scene = Scene::new(WSK_EVENT_RECEIVE);
-            let gate = Arc::new((Mutex::new(false), Condvar::new()));
-            scene.record.next(Answer::Slow(Arc::clone(&gate)));
+            let gate = Gate::default();
+            scene.record.next(Answer::Slow(Arc::clone(&gate), NtStatus::SUCCESS));
             scene.send(b"first");
             until("the event", || scene.record.count() == 1);
-            let memory = Memory::new(64);
-            let pending = scene.socket.receive(memory.buf(0, 6), 0);
+            // What came since must not overtake what is being told.
             scene.send(b"second");
             pause();
-            assert!(!pending.is_done());
-            *gate.0.lock().unwrap() = true;
-            gate.1.notify_all();
+            let memory = Memory::new(64);
+            let pending = scene.socket.receive(memory.buf(0, 6), 0);
+            assert_eq!(pending.returned, NtStatus::PENDING);
+            open(&gate);
             assert_eq!(pending.end().information, 6);
             assert_eq!(&memory.bytes()[..6], b"second");
+
+            // The same with a refusal: the receive has the data, and events go on without another.
+            let gate = Gate::default();
+            scene.record.next(Answer::Slow(Arc::clone(&gate), NtStatus::DATA_NOT_ACCEPTED));
+            scene.send(b"third");
+            until("the event", || scene.record.count() == 2);
+            let pending = scene.socket.receive(memory.buf(0, 5), 0);
+            open(&gate);
+            assert_eq!(pending.end().information, 5);
+            assert_eq!(&memory.bytes()[..5], b"third");
+            scene.send(b"fourth");
+            until("the next event", || scene.record.data() == b"firstthirdfourth");
             scene.end();
         });
     }
@@ -379,8 +404,8 @@ isolated! {
             let two = off | WSK_EVENT_DISCONNECT;
             assert_eq!(scene.socket.events(two, null_mut()), NtStatus::INVALID_PARAMETER);
 
-            let gate = Arc::new((Mutex::new(false), Condvar::new()));
-            scene.record.next(Answer::Slow(Arc::clone(&gate)));
+            let gate = Gate::default();
+            scene.record.next(Answer::Slow(Arc::clone(&gate), NtStatus::SUCCESS));
             scene.send(b"slow");
             until("the event", || scene.record.count() == 1);
             assert_eq!(scene.socket.events(off, null_mut()), NtStatus::EVENT_PENDING);
@@ -389,8 +414,7 @@ isolated! {
             assert_eq!(pending.returned, NtStatus::PENDING);
             pause();
             assert!(!pending.is_done());
-            *gate.0.lock().unwrap() = true;
-            gate.1.notify_all();
+            open(&gate);
             assert_eq!(pending.end().status, NtStatus::SUCCESS);
             scene.send(b"unseen");
             pause();
@@ -404,16 +428,15 @@ isolated! {
     fn a_close_waits_for_the_event_that_is_being_called() {
         with_bench(|_| {
             let mut scene = Scene::new(WSK_EVENT_RECEIVE);
-            let gate = Arc::new((Mutex::new(false), Condvar::new()));
-            scene.record.next(Answer::Slow(Arc::clone(&gate)));
+            let gate = Gate::default();
+            scene.record.next(Answer::Slow(Arc::clone(&gate), NtStatus::SUCCESS));
             scene.send(b"slow");
             until("the event", || scene.record.count() == 1);
             let close = scene.socket.begin_close();
             assert_eq!(close.returned, NtStatus::PENDING);
             pause();
             assert!(!close.is_done());
-            *gate.0.lock().unwrap() = true;
-            gate.1.notify_all();
+            open(&gate);
             assert_eq!(close.end().status, NtStatus::SUCCESS);
             scene.listener.close();
         });

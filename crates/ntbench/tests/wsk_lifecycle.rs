@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nt_abi::wsk::*;
 use nt_abi::{DEVICE_OBJECT, IRP, NtStatus};
 use ntbench::verifier::OnViolation;
-use ntbench::wsk::{Faults, Moment};
+use ntbench::wsk::{Action, Faults, Function, Moment, When};
 use ntbench::{Bench, Config};
 use wsk_client::*;
 
@@ -65,9 +65,17 @@ isolated! {
         let (listener, _) = listener(null_mut(), null());
         let departure = bench.provider().depart();
         until("the detach", detaching);
+        let table = table();
         complete_detach();
         assert_eq!(broken(&bench), ["N8"]);
         assert!(!departure.is_complete());
+        // The provider is still there, but not for this client.
+        let control = table.WskControlClient;
+        let (code, none) = (WSK_TRANSPORT_LIST_QUERY, null_mut());
+        // SAFETY: as the page of the function has it, but for the time.
+        let status = unsafe { control(client(), code, 0, none, 0, none, null_mut(), null_mut()) };
+        assert!(status.is_failure());
+        assert_eq!(broken(&bench), ["N8", "L20"]);
         listener.close();
         assert_eq!(departure.wait().0, NtStatus::SUCCESS);
     }
@@ -142,6 +150,22 @@ isolated! {
         assert!(listener.accept(null_mut(), null()).end().status.is_failure());
         assert!(listener.begin_close().end().status.is_failure());
         assert_eq!(broken(&bench), ["L25", "L25"]);
+
+        // Nor while the close is still on its way.
+        let (listener, at) = wsk_client::listener(null_mut(), null());
+        let peer = TcpStream::connect(at).unwrap();
+        let socket = accepted(listener.accept(null_mut(), null()).end().information);
+        let late = Action::Late(Duration::from_millis(50));
+        bench.provider().set_faults(Faults::rule(Function::Send, When::Always, late));
+        let memory = Memory::new(8);
+        let sent = socket.send(memory.all(), 0);
+        let close = socket.begin_close();
+        assert!(!close.is_done());
+        assert!(socket.send(memory.all(), 0).end().status.is_failure());
+        assert_eq!((close.end().status, sent.end().status), (NtStatus::SUCCESS, NtStatus::SUCCESS));
+        assert_eq!(broken(&bench), ["L25"; 3]);
+        drop(peer);
+        listener.close();
         registration.end();
     }
 }

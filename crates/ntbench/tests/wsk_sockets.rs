@@ -329,6 +329,41 @@ isolated! {
     }
 }
 
+/// A server whose queue is full: who connects waits.
+fn full_server() -> (std::os::fd::OwnedFd, std::net::SocketAddr, Vec<std::os::fd::OwnedFd>) {
+    use rustix::net::*;
+    let stream = || socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
+    let server = stream();
+    rustix::net::bind(&server, &wsk_client::any("127.0.0.1:0")).unwrap();
+    listen(&server, 0).unwrap();
+    let at = std::net::SocketAddr::try_from(getsockname(&server).unwrap()).unwrap();
+    let queued: Vec<_> = (0..4).map(|_| stream()).collect();
+    assert!(queued.iter().any(|peer| connect(peer, &at).is_err()));
+    std::thread::sleep(Duration::from_millis(20));
+    (server, at, queued)
+}
+
+isolated! {
+    fn a_connect_that_waits_is_cancelled_or_closed() {
+        with_bench(|bench| {
+            let (_server, at, _queued) = full_server();
+            let pending = socket_connect("127.0.0.1:0", at);
+            assert_eq!(pending.returned, NtStatus::PENDING);
+            assert!(pending.cancel());
+            let ended = pending.end();
+            assert_eq!((ended.status, ended.information), (NtStatus::CANCELLED, 0));
+            until("the end of the socket", || bench.provider().stats().connections == 0);
+
+            let socket = socket(AF_INET, WSK_FLAG_CONNECTION_SOCKET, null_mut(), null());
+            assert_eq!(socket.bind("127.0.0.1:0").end().status, NtStatus::SUCCESS);
+            let pending = socket.connect(at);
+            assert_eq!(pending.returned, NtStatus::PENDING);
+            socket.close();
+            assert_eq!(pending.end().status, NtStatus::CANCELLED);
+        });
+    }
+}
+
 isolated! {
     fn one_listener_takes_both_families_if_asked() {
         with_bench(|_| {

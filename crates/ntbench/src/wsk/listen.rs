@@ -22,7 +22,8 @@ impl Socket {
         if inner.phase != Phase::Bound {
             return Outcome::Done(accept.request, NtStatus::INVALID_DEVICE_STATE, 0);
         }
-        if !inner.pumping && inner.accepts.is_empty() && self.arrived(&mut inner).is_ok() {
+        let first = !inner.pumping && inner.accepts.is_empty();
+        if first && self.has_arrived(&mut inner) {
             let socket = self.admit(&mut inner, &accept);
             drop(inner);
             return match socket {
@@ -35,6 +36,19 @@ impl Socket {
             None => Outcome::Pending,
             Some(one) => Outcome::Done(one.request, NtStatus::CANCELLED, 0),
         }
+    }
+
+    /// Whether a connection is in `arrived`. Where the host cannot give one now, it is asked again later.
+    fn has_arrived(&self, inner: &mut Inner) -> bool {
+        match self.arrived(inner) {
+            Ok(()) => return true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => {
+                inner.link.ready.readable = true;
+                self.nudge(inner, RETRY);
+            }
+        }
+        false
     }
 
     /// Sees to it that a connection is in `arrived`, if there is one.
@@ -61,13 +75,8 @@ impl Socket {
         if !inner.link.ready.readable && inner.arrived.is_none() {
             return None;
         }
-        match self.arrived(inner) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-            Err(_) => {
-                inner.link.ready.readable = true;
-                return (!inner.nudged).then_some(Step::Later(RETRY));
-            }
+        if !self.has_arrived(inner) {
+            return None;
         }
         self.hand_to_accept(inner).or_else(|| self.hand_to_event(inner))
     }

@@ -48,6 +48,9 @@ use stats::Counters;
 use transport::Transport;
 use transport::host::Host;
 
+/// How long the end of a bench waits for clients.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// How the provider is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -172,9 +175,12 @@ impl Provider {
         client::attached()
     }
 
-    /// Departs, waits, and ends its threads.
+    /// Departs, waits (for a few seconds at most), and ends its threads.
     pub fn shut_down(&self) -> NtStatus {
-        let status = if self.is_there() { self.depart().wait().0 } else { NtStatus::SUCCESS };
+        let status = if self.is_there() { self.depart().wait_for(PATIENCE) } else { NtStatus::SUCCESS };
+        if status == NtStatus::TIMEOUT {
+            crate::verifier::violation("N8", "a client never gave the provider's sockets back, or never detached");
+        }
         self.shared.transport.stop();
         status
     }
@@ -196,6 +202,18 @@ impl Departure {
     /// Whether it is complete.
     pub fn is_complete(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits until it is complete, or for so long: how it ended, or STATUS_TIMEOUT.
+    pub fn wait_for(self, time: Duration) -> NtStatus {
+        let end = Instant::now() + time;
+        while !self.is_complete() {
+            if Instant::now() >= end {
+                return NtStatus::TIMEOUT;
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        self.wait().0
     }
 
     /// Waits until it is complete: how it ended, and how long it took.

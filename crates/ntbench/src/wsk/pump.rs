@@ -20,7 +20,6 @@ pub(super) enum Step {
     /// WskSocketConnect failed: the socket goes with it.
     CompleteAndAbandon(Request, NtStatus, Hold),
     Tell(Occurrence),
-    Later(Duration),
 }
 
 impl Socket {
@@ -63,10 +62,6 @@ impl Socket {
                 request.complete(status, 0);
             }
             Step::Tell(occurrence) => self.tell(occurrence),
-            Step::Later(delay) => {
-                let mut inner = self.lock();
-                self.nudge(&mut inner, delay);
-            }
         }
     }
 

@@ -182,8 +182,15 @@ impl Socket {
     pub(super) unsafe fn unpark(at: usize, irp: *mut IRP) -> Option<(Request, Ended)> {
         // SAFETY: as the caller promises.
         let socket = unsafe { &*(at as *const Socket) };
-        let found = socket.lock().take_request(irp);
+        let mut inner = socket.lock();
+        let creates = inner.connect_creates && inner.connect.as_ref().is_some_and(|one| one.irp() == irp);
+        let found = inner.take_request(irp);
+        drop(inner);
         debug_assert!(found.is_some(), "a request that waits is in a list of its socket");
+        // WskSocketConnect is cancelled: nobody will ever know the socket.
+        if creates && let Some(hold) = socket.hold() {
+            Socket::abandon(hold);
+        }
         found
     }
 

@@ -205,15 +205,17 @@ impl Inner {
     /// Takes a request, and how it ends, out of the list where it waits.
     pub(super) fn take_request(&mut self, irp: *mut IRP) -> Option<(Request, Ended)> {
         const CANCELLED: Ended = (NtStatus::CANCELLED, 0);
-        let transfer = |of: Transfer| {
+        // What a receive has must not be lost to the stream; of a send it is told how far it came.
+        let receive = |of: Transfer| {
             let ended = of.lost.unwrap_or(if of.done > 0 { (NtStatus::SUCCESS, of.done) } else { CANCELLED });
             (of.request, ended)
         };
+        let send = |of: Transfer| (of.request, of.lost.unwrap_or((NtStatus::CANCELLED, of.done)));
         if let Some(at) = self.receives.iter().position(|one| one.request.irp() == irp) {
-            return self.receives.remove(at).map(transfer);
+            return self.receives.remove(at).map(receive);
         }
         if let Some(at) = self.sends.iter().position(|one| one.request.irp() == irp) {
-            return self.sends.remove(at).map(transfer);
+            return self.sends.remove(at).map(send);
         }
         if let Some(at) = self.accepts.iter().position(|one| one.request.irp() == irp) {
             return self.accepts.remove(at).map(|one| (one.request, CANCELLED));
