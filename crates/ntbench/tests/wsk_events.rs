@@ -164,7 +164,6 @@ impl Record {
         std::ptr::from_ref(self).cast_mut().cast()
     }
 
-    /// How the next receive event is answered.
     fn next(&self, answer: Answer) {
         self.answers.lock().unwrap().push_back(answer);
     }
