@@ -3,7 +3,8 @@
 use std::ptr;
 
 use nt_abi::wdf::*;
-use nt_abi::{NtStatus, REG_BINARY, REG_DWORD, REG_SZ, UNICODE_STRING};
+use nt_abi::kernel::{ZwClose, ZwOpenKey, ZwQueryValueKey};
+use nt_abi::{HANDLE, NtStatus, OBJECT_ATTRIBUTES, REG_BINARY, REG_DWORD, REG_SZ, UNICODE_STRING};
 use ntbench::Value;
 
 use crate::support::*;
@@ -117,4 +118,42 @@ fn opening_parameters_can_fail() {
     close(&driver, key);
     assert_eq!(ulong(&driver, key, "Number"), Err(NtStatus::INVALID_HANDLE));
     assert_eq!(violations(), ["the handle is of an object that was deleted, or of none"]);
+}
+
+/// A kernel handle to the service's key, opened past the framework.
+fn kernel_handle() -> HANDLE {
+    let path = text(&format!(r"\Registry\Machine\System\CurrentControlSet\Services\{SERVICE}"));
+    let attributes = OBJECT_ATTRIBUTES {
+        Length: size_of::<OBJECT_ATTRIBUTES>() as u32,
+        RootDirectory: ptr::null_mut(),
+        ObjectName: path.string(),
+        Attributes: 0,
+        SecurityDescriptor: ptr::null_mut(),
+        SecurityQualityOfService: ptr::null_mut(),
+    };
+    let mut handle = ptr::null_mut();
+    // SAFETY: all of it outlives the call.
+    assert_eq!(unsafe { ZwOpenKey(&mut handle, KEY_READ, &attributes) }, NtStatus::SUCCESS);
+    handle
+}
+
+fn query(handle: HANDLE) -> NtStatus {
+    let (name, mut room, mut needed) = (text("Number"), [0u8; 32], 0);
+    // SAFETY: as above.
+    unsafe { ZwQueryValueKey(handle, name.string(), 2, room.as_mut_ptr().cast(), 32, &mut needed) }
+}
+
+#[test]
+fn a_key_is_closed_with_its_wdfkey() {
+    let (driver, handle) = Driver::created();
+    bench().set_parameter(SERVICE, "Number", Value::Dword(7));
+    let key = parameters(&driver, handle).unwrap();
+    let next = kernel_handle();
+    // The bench's handles are numbers four apart, so this is the framework's.
+    let framework = (next as usize - 4) as HANDLE;
+    assert_eq!(query(framework), NtStatus::SUCCESS);
+    close(&driver, key);
+    assert_eq!(query(framework), NtStatus::INVALID_HANDLE);
+    // SAFETY: opened above.
+    assert_eq!(unsafe { ZwClose(next) }, NtStatus::SUCCESS);
 }
