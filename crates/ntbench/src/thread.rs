@@ -133,13 +133,15 @@ impl Slot {
 
     fn frames(&self) -> Vec<Frame> {
         let depth = self.depth.load(Ordering::Acquire).min(DEPTH);
-        let at = |i: usize| Frame {
-            thread: self.id,
-            kind: Kind::from_number(self.kinds[i].load(Ordering::Relaxed) & !KEPT),
-            routine: self.routines[i].load(Ordering::Relaxed),
-            kept: self.kinds[i].load(Ordering::Relaxed) & KEPT != 0,
+        let mut kept = false;
+        let frame = |i: usize| {
+            let kind = self.kinds[i].load(Ordering::Relaxed);
+            // What is called inside a kept call returns before it.
+            kept |= kind & KEPT != 0;
+            let routine = self.routines[i].load(Ordering::Relaxed);
+            Frame { thread: self.id, kind: Kind::from_number(kind & !KEPT), routine, kept }
         };
-        (0..depth).map(at).collect()
+        (0..depth).map(frame).collect()
     }
 
     /// Notes that `routine` is entered.

@@ -32,7 +32,7 @@ pub struct Verifier {
     pub special_pool: bool,
     /// Freed blocks are kept for a while, and writes to them found.
     pub quarantine: bool,
-    /// Callers of pool allocations are noted.
+    /// Callers of pool allocations are noted; without them a block that leaks has no owner and is not reported.
     pub call_sites: bool,
 }
 
