@@ -6,6 +6,8 @@
 #![allow(unsafe_code)] // Calls the framework as drivers do, and is called by it.
 
 mod support;
+#[path = "../nmr/watchdog.rs"]
+mod watchdog;
 
 mod binding;
 mod devices;

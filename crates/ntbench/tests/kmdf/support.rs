@@ -94,6 +94,7 @@ impl Driver {
     pub fn unbound() -> Driver {
         let serial = SERIAL.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         bench();
+        crate::watchdog::begin();
         kmdf_lite::observe(|event| EVENTS.lock().unwrap().push(*event));
         kmdf_lite::faults(|name| FAULT.lock().unwrap().filter(|fault| fault.0 == name).map(|fault| fault.1));
         EVENTS.lock().unwrap().clear();
@@ -188,6 +189,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
+        crate::watchdog::end();
         if self.globals.is_null() {
             return;
         }

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)] // Calls the registrar as drivers do, and is called by it.
 
 mod support;
+mod watchdog;
 
 mod n1;
 mod n2;

@@ -35,6 +35,7 @@ pub fn start_with(config: Config) -> Running {
     let guard = SERIAL.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     assert!(!FAILED.load(Ordering::SeqCst), "an earlier test failed and left its modules registered");
     bench();
+    crate::watchdog::begin();
     nmr::observe(record);
     nmr::faults(|_| None);
     nmr::configure(config);
@@ -44,6 +45,7 @@ pub fn start_with(config: Config) -> Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        crate::watchdog::end();
         if std::thread::panicking() {
             FAILED.store(true, Ordering::SeqCst);
             return;
