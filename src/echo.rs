@@ -127,9 +127,12 @@ impl Echo {
     /// Listens at one address until the binding or the service ends.
     async fn listen(&'static self, binding: Binding, address: SocketAddr, addresses: Addresses) {
         let mut retry = RETRY_FIRST;
+        let Ok(mut pause) = Sleep::new(Duration::ZERO) else {
+            return log!("echo: cannot listen at {address}: no memory");
+        };
         loop {
             match TcpListener::bind(&binding, address, addresses).await {
-                Ok(listener) => return self.accept_all(&binding, listener, address).await,
+                Ok(listener) => return self.accept_all(&binding, listener, address, pause).await,
                 Err(BindError::Open(OpenError::Detached) | BindError::Option(IoError::Detached) | BindError::Bind(IoError::Detached)) => {
                     return;
                 }
@@ -143,7 +146,7 @@ impl Echo {
                     if retry == RETRY_FIRST {
                         log!("echo: cannot listen at {address} yet: {error}");
                     }
-                    if self.pause_unless_ended(&binding, retry).await.is_err() {
+                    if self.pause_unless_ended(&binding, &mut pause, retry).await.is_err() {
                         return;
                     }
                     retry = (retry * 2).min(RETRY_MOST);
@@ -152,19 +155,18 @@ impl Echo {
         }
     }
 
-    /// Waits; an error says that the binding or the service has ended, or that there is no memory to wait with.
-    async fn pause_unless_ended(&self, binding: &Binding, time: Duration) -> Result<(), ()> {
-        let Ok(sleep) = Sleep::new(time) else {
-            log!("echo: no memory for a timer: giving up a listener");
-            return Err(());
-        };
-        match first(sleep, first(binding.ended(), self.stopping.wait())).await {
+    /// Waits; an error says that the binding or the service has ended. It takes no memory: often the wait is for some.
+    async fn pause_unless_ended(&self, binding: &Binding, pause: &mut Sleep, time: Duration) -> Result<(), ()> {
+        // It has rung by itself, or in the last wait.
+        (&mut *pause).await;
+        pause.again(time);
+        match first(pause, first(binding.ended(), self.stopping.wait())).await {
             Either::First(()) => Ok(()),
             Either::Second(_) => Err(()),
         }
     }
 
-    async fn accept_all(&'static self, binding: &Binding, mut listener: TcpListener, address: SocketAddr) {
+    async fn accept_all(&'static self, binding: &Binding, mut listener: TcpListener, address: SocketAddr, mut pause: Sleep) {
         match listener.local_address().await {
             Ok(bound) => log!("echo: listening at {bound}"),
             Err(_) => log!("echo: listening at {address}"),
@@ -175,7 +177,7 @@ impl Echo {
                 Either::First(Ok((stream, _))) => self.admit(binding, stream),
                 Either::First(Err(error)) => {
                     log!("echo: accept at {address}: {error}");
-                    if self.pause_unless_ended(binding, ACCEPT_PAUSE).await.is_err() {
+                    if self.pause_unless_ended(binding, &mut pause, ACCEPT_PAUSE).await.is_err() {
                         return;
                     }
                 }
