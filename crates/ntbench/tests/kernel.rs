@@ -227,6 +227,33 @@ fn no_more_threads_are_at_dispatch_level_than_there_are_processors() {
 }
 
 #[test]
+fn a_thread_that_wants_a_processor_is_not_starved() {
+    // SAFETY: plain call.
+    let busy = unsafe { KeQueryActiveProcessorCountEx(ALL_PROCESSOR_GROUPS) } + 1;
+    let (stop, mut longest) = (AtomicBool::new(false), Duration::ZERO);
+    thread::scope(|scope| {
+        for _ in 0..busy {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    at_dispatch(|| {
+                        let began = Instant::now();
+                        while began.elapsed() < Duration::from_micros(100) {}
+                    });
+                }
+            });
+        }
+        for _ in 0..20 {
+            let began = Instant::now();
+            at_dispatch(|| ());
+            longest = longest.max(began.elapsed());
+            thread::sleep(Duration::from_millis(1));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(longest < Duration::from_millis(200), "{longest:?}");
+}
+
+#[test]
 fn a_spin_lock_excludes() {
     let (lock, value) = (Shared::new(0usize), Shared::new(0u64));
     thread::scope(|scope| {

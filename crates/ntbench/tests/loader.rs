@@ -29,7 +29,7 @@ fn damaged(change: impl FnOnce(&mut Vec<u8>)) -> String {
     let (path, mut bytes) = good();
     change(&mut bytes);
     match load(&bench, &path, &bytes) {
-        Ok(_) => "loaded".into(),
+        Ok(driver) => format!("loaded, {}", driver.unload().map_or_else(|refused| refused.to_string(), |_| "unloaded".into())),
         Err(error) => error.to_string(),
     }
 }
@@ -84,7 +84,7 @@ macro_rules! damaged {
 }
 
 damaged! {
-    an_undamaged_image_loads: |_| {} => "answer: loaded";
+    an_undamaged_image_loads: |_| {} => "answer: loaded, unloaded";
     an_empty_file_is_refused: |bytes| bytes.clear() => "not a well-formed PE image";
     a_text_is_refused: |bytes| *bytes = b"#!/bin/sh\n".repeat(100) => "not a well-formed PE image";
     half_an_image_is_refused: |bytes| bytes.truncate(bytes.len() / 2) => "truncated";

@@ -8,8 +8,10 @@
 
 use std::collections::VecDeque;
 use std::ffi::c_void;
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use nt_abi::{DISPATCH_LEVEL, KDPC, KIRQL, NtStatus, PASSIVE_LEVEL, PROCESSOR_NUMBER, export_table};
 use parking_lot::Mutex;
@@ -27,6 +29,9 @@ const FREE: u32 = 0;
 const HELD: u32 = 1;
 const AWAITED: u32 = 2;
 
+/// How long a thread waits for a processor before it goes first.
+const PATIENCE: Duration = Duration::from_micros(200);
+
 /// A queued DPC.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Queued {
@@ -42,6 +47,8 @@ unsafe impl Send for Queued {}
 #[repr(align(128))]
 struct Processor {
     state: AtomicU32,
+    /// Threads that have waited for too long: nobody else takes the processor before them.
+    overdue: AtomicU32,
     pending: AtomicUsize,
     queue: Mutex<VecDeque<Queued>>,
     runs: AtomicU64,
@@ -54,6 +61,7 @@ impl Processor {
     fn new() -> Processor {
         Processor {
             state: AtomicU32::new(FREE),
+            overdue: AtomicU32::new(0),
             pending: AtomicUsize::new(0),
             queue: Mutex::new(VecDeque::new()),
             runs: AtomicU64::new(0),
@@ -62,26 +70,31 @@ impl Processor {
 
     #[inline]
     fn try_take(&self) -> bool {
-        self.state.compare_exchange(FREE, HELD, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        self.overdue.load(Ordering::SeqCst) == 0
+            && self.state.compare_exchange(FREE, HELD, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+
+    /// Takes the processor for a thread that has waited; others may be waiting still.
+    fn try_take_waiting(&self, overdue: bool) -> bool {
+        (overdue || self.overdue.load(Ordering::SeqCst) == 0)
+            && self.state.compare_exchange(FREE, AWAITED, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+
+    /// Sleeps until the processor is given back, or a while.
+    fn sleep(&self) {
+        let held = self.state.compare_exchange(HELD, AWAITED, Ordering::SeqCst, Ordering::SeqCst);
+        if held != Err(FREE) {
+            futex::wait(&self.state, AWAITED, Some(PATIENCE));
+        } else if self.overdue.load(Ordering::SeqCst) > 0 {
+            // It is free, for another one.
+            std::thread::yield_now();
+        }
     }
 
     #[inline]
     fn release(&self) {
         if self.state.swap(FREE, Ordering::SeqCst) == AWAITED {
             futex::wake(&self.state, 1);
-        }
-    }
-
-    #[cold]
-    fn take_waiting(&self) {
-        for _ in 0..100 {
-            if self.try_take() {
-                return;
-            }
-            std::hint::spin_loop();
-        }
-        while self.state.swap(AWAITED, Ordering::SeqCst) != FREE {
-            futex::wait(&self.state, AWAITED, None);
         }
     }
 
@@ -148,10 +161,32 @@ pub(crate) fn take() {
 #[cold]
 fn take_other(home: u32) -> u32 {
     let other = (0..count()).find(|&n| n != home && all()[n as usize].try_take());
-    other.unwrap_or_else(|| {
-        all()[home as usize].take_waiting();
-        home
-    })
+    other.unwrap_or_else(|| wait_for(home, 0..count()))
+}
+
+/// Waits for one of these processors, the first one named most. Who gives a processor back may take it again before
+/// a thread that sleeps is awake, but not for longer than [`PATIENCE`].
+fn wait_for(first: u32, among: Range<u32>) -> u32 {
+    let processor = &all()[first as usize];
+    let began = Instant::now();
+    let mut overdue = false;
+    loop {
+        let order = std::iter::once(first).chain(among.clone().filter(|&n| n != first));
+        let taken = order.into_iter().find(|&n| all()[n as usize].try_take_waiting(overdue && n == first));
+        if let Some(number) = taken {
+            if overdue {
+                processor.overdue.fetch_sub(1, Ordering::SeqCst);
+                // Who found the processor reserved left its queue to us.
+                LOCAL.with(|local| local.kicks.set(local.kicks.get() | 1 << first));
+            }
+            return number;
+        }
+        processor.sleep();
+        if !overdue && began.elapsed() > PATIENCE {
+            overdue = true;
+            processor.overdue.fetch_add(1, Ordering::SeqCst);
+        }
+    }
 }
 
 /// Runs the DPCs of the processor that this thread holds, gives it back, and leaves the thread at `level`; then runs
@@ -254,10 +289,10 @@ pub(crate) fn unqueue(dpc: *mut KDPC) -> bool {
 
 /// Waits until each DPC queued before has run: passes over every processor in turn.
 pub(crate) fn flush() {
-    for (number, processor) in all().iter().enumerate() {
-        processor.take_waiting();
+    for number in 0..count() {
+        wait_for(number, number..number + 1);
         LOCAL.with(|local| {
-            local.cpu.set(number as u32);
+            local.cpu.set(number);
             local.irql.set(DISPATCH_LEVEL);
         });
         give_back(PASSIVE_LEVEL);
