@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
+    apt,
     kit::{self, Kit},
     shim,
     toolchain::{Rust, TARGET, Toolchain},
@@ -56,7 +57,12 @@ pub fn driver(profile: Profile) -> Result<Artifacts> {
 /// Checks the crates that only a driver build compiles, with clippy where the toolchain has it.
 pub fn check() -> Result<()> {
     let builder = Builder::prepare()?;
-    run(builder.cargo(builder.lint()).args(["--package", "wsk-sys", "--package", "wsk", "--package", "wskclient", "--lib"]))
+    if matches!(builder.toolchain.rust, Rust::FromSource { .. }) {
+        if let Err(error) = apt::ensure(&["rust-web-clippy"], "linting the driver") {
+            eprintln!("checking without clippy: {error:#}");
+        }
+    }
+    run(builder.lint().args(["--package", "wsk-sys", "--package", "wsk", "--package", "wskclient", "--lib"]))
 }
 
 /// What cargo leaves in its folders becomes a driver's usual set of files.
@@ -91,32 +97,37 @@ impl Builder {
         target("driver").join(TARGET).join(profile.to_string())
     }
 
-    fn lint(&self) -> &'static str {
+    /// The command of cargo that checks most: clippy, if it is of the compiler that builds the driver.
+    fn lint(&self) -> Command {
         match &self.toolchain.rust {
-            Rust::Installed => "clippy",
-            Rust::FromSource { rustc } if rustc.with_file_name("clippy-driver").exists() => "clippy",
-            Rust::FromSource { .. } => "check",
+            Rust::Installed => self.cargo("clippy"),
+            Rust::FromSource { rustc } => {
+                let mut cargo = self.cargo("check");
+                let clippy = rustc.with_file_name("clippy-driver");
+                if clippy.exists() {
+                    // What `cargo clippy` does, which would take the clippy of another toolchain.
+                    cargo.env("RUSTC_WORKSPACE_WRAPPER", clippy).env("CLIPPY_ARGS", "");
+                }
+                cargo
+            }
         }
     }
 
     fn cargo(&self, command: &str) -> Command {
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(root()).arg(command).args(["--target", TARGET, "--target-dir"]).arg(target("driver"));
-        self.set_rust(&mut cargo, command);
+        self.set_rust(&mut cargo);
         self.set_tools(&mut cargo);
         cargo
     }
 
-    fn set_rust(&self, cargo: &mut Command, command: &str) {
+    fn set_rust(&self, cargo: &mut Command) {
         for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"] {
             cargo.env_remove(name);
         }
         if let Rust::FromSource { rustc } = &self.toolchain.rust {
             cargo.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
             cargo.args(["-Zbuild-std=core,alloc,compiler_builtins", "-Zbuild-std-features=compiler-builtins-mem"]);
-            if command == "clippy" {
-                cargo.env("RUSTC_WORKSPACE_WRAPPER", rustc.with_file_name("clippy-driver"));
-            }
         }
         cargo.env("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_RUSTFLAGS", self.rustflags());
         cargo.env("RUSTC_WRAPPER", &self.wrapper).env(shim::VARIABLE, self.kit.root().join("shim"));

@@ -120,6 +120,36 @@ mod tests {
         assert_eq!(judge(&imports, &known()), ["ntoskrnl.exe!KeSetEvnet"]);
     }
 
+    /// A genuine image that imports one name too many, judged by the genuine libraries.
+    #[test]
+    fn an_image_with_a_bogus_import_fails() {
+        let llvm = crate::toolchain::Llvm::find().unwrap();
+        let folder = std::env::temp_dir().join(format!("wskclient-imports-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let verdict = |name: &str| {
+            let image = link(&llvm, &folder, name);
+            check(&image).map_err(|error| error.to_string())
+        };
+        assert_eq!(verdict("KeSetEvent"), Ok(()));
+        let complaint = verdict("KeSetEvnet").unwrap_err();
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(complaint.contains("ntoskrnl.exe!KeSetEvnet"), "{complaint}");
+    }
+
+    /// Links an image whose entry point calls one function of the kernel.
+    fn link(llvm: &crate::toolchain::Llvm, folder: &Path, name: &str) -> std::path::PathBuf {
+        let tool = |tool: &str, arguments: &[&str]| {
+            let mut command = std::process::Command::new(llvm.tool(tool));
+            crate::workspace::run(command.current_dir(folder).args(arguments)).unwrap();
+        };
+        fs::write(folder.join("a.c"), format!("void {name}(void); void entry(void) {{ {name}(); }}")).unwrap();
+        fs::write(folder.join("a.def"), format!("LIBRARY ntoskrnl.exe\nEXPORTS\n{name}\n")).unwrap();
+        tool("clang-cl", &["--target=x86_64-pc-windows-msvc", "/c", "/GS-", "/Zl", "/Foa.obj", "--", "a.c"]);
+        tool("llvm-dlltool", &["-m", "i386:x86-64", "-d", "a.def", "-l", "a.lib"]);
+        tool("lld-link", &["/driver", "/subsystem:native", "/entry:entry", "/out:a.sys", "a.obj", "a.lib"]);
+        folder.join("a.sys")
+    }
+
     #[test]
     fn the_module_counts_too() {
         assert!(vouchers(&import("netio.sys", "KeSetEvent"), &known()).is_empty());

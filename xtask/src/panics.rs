@@ -212,7 +212,7 @@ impl<'a, 'p, 's> Search<'a, 'p, 's> {
         let written = frame.map(|frame| (frame.file.as_deref().unwrap_or_default().to_owned(), frame.line.unwrap_or(0)));
         let (file, line, inside) = match (location, written.unwrap_or_default()) {
             (Some(location), _) if !is_library(&location.file) => (location.file, location.line, String::new()),
-            (Some(inside), (file, line)) => (file, line, format!("{}:{}", inside.file, inside.line)),
+            (Some(inside), (file, line)) => (file, line, format!("{}:{}", shorten(&inside.file), inside.line)),
             (None, (file, line)) => (file, line, String::new()),
         };
         let file = shorten(&file);
@@ -249,11 +249,17 @@ fn is_library(file: &str) -> bool {
     file.is_empty() || file.replace('\\', "/").contains("/library/")
 }
 
-/// A path as one reads it: from the root of the repository where it is inside.
+/// A path as one reads it: from the root of the repository where it is inside, and for Rust's library the same however
+/// it was installed (`/rustc/<commit>/library` if it came compiled).
 fn shorten(file: &str) -> String {
     let file = file.replace('\\', "/");
-    let inside = file.strip_prefix(build::SOURCES).map(|rest| rest.trim_start_matches('/'));
-    inside.map_or_else(|| file.clone(), str::to_owned)
+    if let Some(inside) = file.strip_prefix(build::SOURCES) {
+        return inside.trim_start_matches('/').to_owned();
+    }
+    match file.split_once("/library/") {
+        Some((root, inside)) if root.starts_with("/rust") => format!("/rust/library/{inside}"),
+        _ => file,
+    }
 }
 
 #[cfg(test)]
@@ -298,5 +304,7 @@ mod tests {
     fn the_library_is_told_from_crates() {
         assert!(is_library("/rust/library/core/src/num/mod.rs"));
         assert!(!is_library("/wskclient/src/lib.rs"));
+        assert_eq!(shorten("/rustc/0123abc/library/core/src/time.rs"), "/rust/library/core/src/time.rs");
+        assert_eq!(shorten("/wskclient/src/lib.rs"), "src/lib.rs");
     }
 }
