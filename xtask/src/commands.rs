@@ -9,6 +9,7 @@ use crate::{
     build::{self, Profile},
     constants, imports, layouts, panics, report,
     scenes::{self, SceneCommand},
+    tidy,
     toolchain::Llvm,
 };
 
@@ -31,6 +32,8 @@ enum XtaskCommand {
     Kit(KitCommand),
     #[command(flatten)]
     Scene(SceneCommand),
+    /// Check the arrows between crates, lengths, SAFETY and `# IRQL` comments, citations of rules
+    Tidy,
 }
 
 #[derive(Subcommand)]
@@ -56,6 +59,7 @@ pub fn run() -> Result<ExitCode> {
         XtaskCommand::Check => build::check().map(|()| ExitCode::SUCCESS),
         XtaskCommand::Kit(KitCommand::Check) => check_kit().map(|()| ExitCode::SUCCESS),
         XtaskCommand::Scene(command) => scenes::run(&command),
+        XtaskCommand::Tidy => tidy::run(),
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! One module per concern: [`toolchain`] finds Rust, LLVM and the kit's folder, [`apt`] installs what is missing,
 //! [`kit`] makes a small WDK out of `sdk/`, [`shim`] lets wdk-build run on hosts that are not Windows, [`build`]
-//! builds the driver, [`panics`], [`layouts`] and [`imports`] judge the result, [`scenes`] shows it at work, and [`commands`]
-//! is the command line.
+//! builds the driver, [`panics`], [`layouts`] and [`imports`] judge the result, [`scenes`] shows it at work, [`tidy`]
+//! judges the sources, and [`commands`] is the command line.
 
 mod apt;
 mod build;
@@ -17,6 +17,7 @@ mod panics;
 mod report;
 mod scenes;
 mod shim;
+mod tidy;
 mod toolchain;
 mod workspace;
 
