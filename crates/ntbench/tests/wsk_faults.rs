@@ -88,6 +88,11 @@ isolated! {
             // It was never touched: it can be freed, or used again.
             // SAFETY: the provider never took the IRP.
             unsafe { nt_abi::kernel::IoFreeIrp(sent.irp) };
+            scene.fault(Function::Socket, When::Always, Action::Abandon(BUSY));
+            let made = make(AF_INET, WSK_FLAG_LISTEN_SOCKET, null_mut(), null());
+            assert_eq!((made.returned, made.is_done()), (BUSY, false));
+            // SAFETY: the provider never took the IRP.
+            unsafe { nt_abi::kernel::IoFreeIrp(made.irp) };
         });
     }
 }
@@ -132,6 +137,11 @@ isolated! {
 isolated! {
     fn a_completion_may_precede_the_return() {
         with_scene(|scene| {
+            scene.bench.provider().on_step(|step| {
+                if step.to_string() == "WskSend:Complete" {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
             for action in [Action::Pending, Action::BeforeReturn] {
                 scene.fault(Function::Send, When::Always, action);
                 let sent = scene.send();

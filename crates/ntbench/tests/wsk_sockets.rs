@@ -29,6 +29,15 @@ fn accept_with(listener: Socket, irp: *mut nt_abi::IRP) -> NtStatus {
     unsafe { (listener.listen_table().WskAccept)(listener.0, 0, null_mut(), null(), null_mut(), null_mut(), irp) }
 }
 
+#[allow(unsafe_code)] // Calls of the kernel's and the provider's.
+fn cancelled_receive(socket: Socket, buf: &mut WSK_BUF, irp: *mut nt_abi::IRP) -> NtStatus {
+    // SAFETY: as the pages have it.
+    unsafe {
+        nt_abi::kernel::IoCancelIrp(irp);
+        (socket.table().WskReceive)(socket.0, buf, 0, irp)
+    }
+}
+
 fn with_bench(body: impl FnOnce(&Bench)) {
     let bench = Bench::new(Config::default()).unwrap();
     let registration = attached();
@@ -129,10 +138,35 @@ isolated! {
 }
 
 isolated! {
+    fn the_end_is_seen_behind_the_data() {
+        with_bench(|_| {
+            let (listener, socket, mut peer) = pair();
+            peer.write_all(b"all").unwrap();
+            peer.shutdown(std::net::Shutdown::Write).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            let memory = Memory::new(64);
+            assert_eq!(socket.receive(memory.all(), 0).end().information, 3);
+            assert_eq!(socket.receive(memory.all(), 0).end(), Ended {
+                returned: NtStatus::SUCCESS,
+                status: NtStatus::SUCCESS,
+                information: 0,
+                pending: false,
+            });
+            socket.close();
+            listener.close();
+        });
+    }
+}
+
+isolated! {
     fn what_waits_can_be_cancelled() {
         with_bench(|_| {
             let (listener, socket, mut peer) = pair();
             let memory = Memory::new(64);
+            // Before it waits, too.
+            let mut buf = memory.all();
+            let early = request(|irp| cancelled_receive(socket, &mut buf, irp));
+            assert_eq!(early.end().status, NtStatus::CANCELLED);
             for _ in 0..200 {
                 let pending = socket.receive(memory.all(), 0);
                 assert!(pending.cancel());
@@ -381,7 +415,7 @@ isolated! {
             listener.close();
             // Not asked for: IPv6 alone.
             let listener = socket(AF_INET6, WSK_FLAG_LISTEN_SOCKET, null_mut(), null());
-            assert_eq!(listener.bind("[::1]:0").end().status, NtStatus::SUCCESS);
+            assert_eq!(listener.bind("[::]:0").end().status, NtStatus::SUCCESS);
             assert!(TcpStream::connect(("127.0.0.1", listener.local().port())).is_err());
             listener.close();
         });
@@ -397,8 +431,15 @@ isolated! {
             assert_eq!(second.bind(&at.to_string()).end().status, NtStatus::ADDRESS_ALREADY_EXISTS);
             assert_eq!(second.bind("192.0.2.1:0").end().status, NtStatus::INVALID_ADDRESS_COMPONENT);
             assert_eq!(second.bind("[::1]:0").end().status, NtStatus::INVALID_ADDRESS);
+            // A connection that lingers (TIME_WAIT, on the side that ended first) does not keep the port.
+            let peer = TcpStream::connect(at).unwrap();
+            let socket = accepted(done(|irp| accept_with(first, irp)));
+            assert_eq!(socket.disconnect(None, 0).end().status, NtStatus::SUCCESS);
+            drop(peer);
+            let memory = Memory::new(8);
+            assert_eq!(socket.receive(memory.all(), 0).end().information, 0);
+            socket.close();
             first.close();
-            // A connection that lingers does not keep the port.
             assert_eq!(second.bind(&at.to_string()).end().status, NtStatus::SUCCESS);
             second.close();
         });
