@@ -9,10 +9,10 @@ use nt_abi::nmr::{NPI_CLIENT_CHARACTERISTICS, NPI_PROVIDER_CHARACTERISTICS};
 use nt_abi::{APC_LEVEL, DISPATCH_LEVEL, KIRQL, NtStatus, PASSIVE_LEVEL};
 
 use crate::attach::{Request, attach_provider};
+use crate::characteristics::Characteristics;
 use crate::event::report;
 use crate::kernel::irql;
 use crate::register::{deregister, register, wait_for_deregister};
-use crate::registry::Characteristics;
 use crate::{Side, detach};
 
 nt_abi::export_table!(pub EXPORTS, "netio.sys", [

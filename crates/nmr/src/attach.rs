@@ -6,14 +6,12 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 use nt_abi::NtStatus;
-use nt_abi::nmr::{
-    NPI_CLIENT_ATTACH_PROVIDER_FN, NPI_CLIENT_CHARACTERISTICS, NPI_PROVIDER_ATTACH_CLIENT_FN,
-    NPI_PROVIDER_CHARACTERISTICS, NPI_REGISTRATION_INSTANCE,
-};
+use nt_abi::nmr::{NPI_CLIENT_ATTACH_PROVIDER_FN, NPI_PROVIDER_ATTACH_CLIENT_FN, NPI_REGISTRATION_INSTANCE};
 
 use crate::event::{Event, emit, fault};
 use crate::kernel::{irql, thread};
-use crate::registry::{Binding, Characteristics, Registry, lock, retire};
+use crate::characteristics::Characteristics;
+use crate::registry::{Binding, Registry, lock, retire};
 use crate::state::{AfterAttach, Misuse};
 use crate::{Kind, Side, detach};
 
@@ -56,57 +54,24 @@ impl Registry {
         let binding = unsafe { found.as_mut() };
         binding.state.begin_attach();
         let client = binding.module(Side::Client);
-        let Characteristics::Client(copy, _) = client.characteristics else { unreachable!() };
+        let Characteristics::Client(copy, _) = client.snapshot.characteristics else { unreachable!() };
         let Some(callback) = copy.ClientAttachProvider else { unreachable!() };
         let call = ClientCall {
             callback,
             binding: binding.handle,
             context: client.context,
-            provider: binding.module(Side::Provider).characteristics.original_instance(),
+            provider: binding.module(Side::Provider).snapshot.characteristics.original_instance(),
             event: binding.event(Kind::AttachCall, Side::Client),
-            moved: client.characteristics.changed(),
+            moved: client.snapshot.changed(),
         };
         binding.client_end.thread = thread();
         Some((found, call))
     }
 }
 
-impl Characteristics {
-    /// Whether the module has changed what it registered with (L03).
-    fn changed(&self) -> bool {
-        match self {
-            // SAFETY: the module keeps its characteristics valid while it is registered; that is what is checked.
-            Characteristics::Client(copy, original) => client_key(copy) != client_key(unsafe { &**original }),
-            // SAFETY: as above.
-            Characteristics::Provider(copy, original) => provider_key(copy) != provider_key(unsafe { &**original }),
-        }
-    }
-}
-
-/// Everything in a client's characteristics, to be compared.
-fn client_key(c: &NPI_CLIENT_CHARACTERISTICS) -> ([usize; 5], [usize; 6]) {
-    let attach = c.ClientAttachProvider.map_or(0, |f| f as usize);
-    let detach = c.ClientDetachProvider.map_or(0, |f| f as usize);
-    let cleanup = c.ClientCleanupBindingContext.map_or(0, |f| f as usize);
-    ([c.Version.into(), c.Length.into(), attach, detach, cleanup], instance_key(&c.ClientRegistrationInstance))
-}
-
-/// Everything in a provider's characteristics, to be compared.
-fn provider_key(p: &NPI_PROVIDER_CHARACTERISTICS) -> ([usize; 5], [usize; 6]) {
-    let attach = p.ProviderAttachClient.map_or(0, |f| f as usize);
-    let detach = p.ProviderDetachClient.map_or(0, |f| f as usize);
-    let cleanup = p.ProviderCleanupBindingContext.map_or(0, |f| f as usize);
-    ([p.Version.into(), p.Length.into(), attach, detach, cleanup], instance_key(&p.ProviderRegistrationInstance))
-}
-
-fn instance_key(i: &NPI_REGISTRATION_INSTANCE) -> [usize; 6] {
-    let specific = i.NpiSpecificCharacteristics as usize;
-    [i.Version.into(), i.Size.into(), i.Number as usize, i.NpiId as usize, i.ModuleId as usize, specific]
-}
-
 fn attach(mut binding: NonNull<Binding>, call: &ClientCall) {
     if call.moved {
-        violation(&call.event, "L03", "the characteristics changed while they were registered");
+        violation(&call.event, "L03", CHANGED);
     }
     emit(&call.event);
     let before = irql();
@@ -186,7 +151,7 @@ struct ProviderCall {
 
 fn call_provider(call: &ProviderCall, request: &Request, answer: &mut Answer) -> NtStatus {
     if call.moved {
-        violation(&call.event, "L03", "the characteristics changed while they were registered");
+        violation(&call.event, "L03", CHANGED);
     }
     emit(&call.event);
     let before = irql();
@@ -234,18 +199,21 @@ impl Registry {
         (binding.client_end.context, binding.client_end.dispatch) = (request.context, request.dispatch);
         binding.provider_end.thread = thread();
         let provider = binding.module(Side::Provider);
-        let Characteristics::Provider(copy, _) = provider.characteristics else { unreachable!() };
+        let Characteristics::Provider(copy, _) = provider.snapshot.characteristics else { unreachable!() };
         let Some(callback) = copy.ProviderAttachClient else { unreachable!() };
         let call = ProviderCall {
             callback,
             context: provider.context,
-            client: binding.module(Side::Client).characteristics.original_instance(),
+            client: binding.module(Side::Client).snapshot.characteristics.original_instance(),
             event: binding.event(Kind::AttachCall, Side::Provider),
-            moved: provider.characteristics.changed(),
+            moved: provider.snapshot.changed(),
         };
         Ok((found, call))
     }
 }
+
+/// What L03 says.
+pub(crate) const CHANGED: &str = "the characteristics, the interface's id or the module's id changed while registered";
 
 /// Reports that the module of `event` broke a rule.
 pub(crate) fn violation(event: &Event, rule: &'static str, text: &'static str) {

@@ -11,7 +11,8 @@ use crate::attach::violation;
 use crate::config::{DISPATCH, PROVIDER_FIRST};
 use crate::event::{Event, emit};
 use crate::kernel::{at_dispatch, irql, thread};
-use crate::registry::{Binding, Characteristics, lock, retire};
+use crate::characteristics::Characteristics;
+use crate::registry::{Binding, lock, retire};
 use crate::state::{AfterDetach, Misuse};
 use crate::{Kind, Side};
 
@@ -83,7 +84,7 @@ fn begin_call(mut binding: NonNull<Binding>, side: Side) -> Option<Call<DetachFn
         return None;
     }
     it.end(side).thread = thread();
-    let callback = match it.module(side).characteristics {
+    let callback = match it.module(side).snapshot.characteristics {
         Characteristics::Client(copy, _) => copy.ClientDetachProvider,
         Characteristics::Provider(copy, _) => copy.ProviderDetachClient,
     }?;
@@ -122,7 +123,7 @@ fn begin_cleanup(mut binding: NonNull<Binding>, side: Side) -> Option<Call<Optio
         return None;
     }
     it.end(side).thread = thread();
-    let callback = match it.module(side).characteristics {
+    let callback = match it.module(side).snapshot.characteristics {
         Characteristics::Client(copy, _) => copy.ClientCleanupBindingContext,
         Characteristics::Provider(copy, _) => copy.ProviderCleanupBindingContext,
     };

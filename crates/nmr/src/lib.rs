@@ -6,7 +6,8 @@
 //! chooses. A module that breaks a rule is reported to the observer as a violation and answered as the pages say.
 //!
 //! From the top down: `api` is what modules import, `register` and `attach` and `detach` are what those calls do,
-//! `registry` keeps the registrations and bindings under one lock, `state` decides, `kernel` is the NT below.
+//! `characteristics` is what modules promise to keep, `registry` keeps the registrations and bindings under one lock,
+//! `state` decides, `kernel` is the NT below.
 //!
 //! # Invariants
 //! - Every decision is one step under the registrar's lock; callbacks, events and pool run without it.
@@ -18,6 +19,7 @@
 
 mod api;
 mod attach;
+mod characteristics;
 mod config;
 mod detach;
 mod event;

@@ -6,12 +6,13 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 use nt_abi::NtStatus;
-use nt_abi::nmr::{MIT_GUID, MIT_IF_LUID, NPI_MODULEID, NPI_REGISTRATION_INSTANCE};
 
+use crate::attach::{CHANGED, violation};
+use crate::characteristics::{Characteristics, Snapshot, check};
 use crate::config::{AT_ONCE, EARLY, LATE};
 use crate::event::{Event, emit, fault};
 use crate::kernel::{allocate, free, spawn, thread, wait};
-use crate::registry::{Binding, Characteristics, Module, Registry, lock};
+use crate::registry::{Binding, Module, Registry, lock};
 use crate::state::BeginDetach;
 use crate::{Kind, Side, attach, detach};
 
@@ -31,21 +32,24 @@ pub(crate) unsafe fn register(
     context: *mut c_void,
     handle: *mut *mut c_void,
 ) -> NtStatus {
-    let mut module = Module::new(characteristics, ZERO, context);
+    let event = |kind| nobody(&characteristics, context, kind);
     if let Some(status) = fault(name) {
-        emit(&module.event(Kind::Register { status }, 0));
+        emit(&event(Kind::Register { status }));
         return status;
     }
     // SAFETY: the caller's characteristics point to what the pages say they point to.
     if let Err(text) = unsafe { check(&characteristics) } {
-        return reject(&module, text);
+        let status = NtStatus::INVALID_PARAMETER;
+        emit(&event(Kind::Violation { rule: "N1", text }));
+        emit(&event(Kind::Register { status }));
+        return status;
     }
-    // SAFETY: `check` found the pointer set.
-    module.npi = unsafe { *characteristics.instance().NpiId };
-    let failed = module.event(Kind::Register { status: NtStatus::INSUFFICIENT_RESOURCES }, 0);
-    let Some(made) = insert(module) else {
-        emit(&failed);
-        return NtStatus::INSUFFICIENT_RESOURCES;
+    // SAFETY: as above.
+    let snapshot = unsafe { Snapshot::take(characteristics) };
+    let Some(made) = insert(Module::new(snapshot, context)) else {
+        let status = NtStatus::INSUFFICIENT_RESOURCES;
+        emit(&event(Kind::Register { status }));
+        return status;
     };
     emit(&made.event);
     offer(&made);
@@ -54,13 +58,10 @@ pub(crate) unsafe fn register(
     NtStatus::SUCCESS
 }
 
-const ZERO: nt_abi::GUID = nt_abi::GUID { Data1: 0, Data2: 0, Data3: 0, Data4: [0; 8] };
-
-fn reject(module: &Module, text: &'static str) -> NtStatus {
-    let status = NtStatus::INVALID_PARAMETER;
-    emit(&module.event(Kind::Violation { rule: "N1", text }, 0));
-    emit(&module.event(Kind::Register { status }, 0));
-    status
+/// An event about a module that is not registered.
+fn nobody(characteristics: &Characteristics, context: *mut c_void, kind: Kind) -> Event {
+    let (side, at) = (characteristics.side(), characteristics.address());
+    Event { kind, side, registration: 0, binding: 0, context: context as usize, characteristics: at }
 }
 
 struct Made {
@@ -138,7 +139,7 @@ impl Spare {
 
 impl Registry {
     fn matches(module: &Module, other: &Module) -> bool {
-        other.side() != module.side() && other.npi == module.npi && !other.deregistering
+        other.side() != module.side() && other.snapshot.npi == module.snapshot.npi && !other.deregistering
     }
 
     fn count_matches(&self, module: &Module) -> usize {
@@ -188,55 +189,6 @@ unsafe extern "win64" fn late(context: *mut c_void) {
     }
     let side = if lock().module(Side::Client, handle).is_some() { Side::Client } else { Side::Provider };
     attach::offer_all(handle, side);
-}
-
-/// # Safety
-/// The pointers inside the characteristics are null or valid.
-unsafe fn check(characteristics: &Characteristics) -> Result<(), &'static str> {
-    let (version, length, size, attach, detach) = match characteristics {
-        Characteristics::Client(c, _) => (
-            c.Version, c.Length, size_of_val(c), c.ClientAttachProvider.is_some(), c.ClientDetachProvider.is_some(),
-        ),
-        Characteristics::Provider(c, _) => (
-            c.Version, c.Length, size_of_val(c), c.ProviderAttachClient.is_some(), c.ProviderDetachClient.is_some(),
-        ),
-    };
-    if version != 0 {
-        return Err("the characteristics' Version is not 0");
-    }
-    if usize::from(length) < size {
-        return Err("the characteristics' Length is less than the structure's size");
-    }
-    if !attach || !detach {
-        return Err("the attach or the detach callback is null");
-    }
-    // SAFETY: the caller's promise.
-    unsafe { check_instance(characteristics.instance()) }
-}
-
-/// # Safety
-/// The pointers inside the instance are null or valid.
-unsafe fn check_instance(instance: &NPI_REGISTRATION_INSTANCE) -> Result<(), &'static str> {
-    if instance.Version != 0 {
-        return Err("the registration instance's Version is not 0");
-    }
-    if usize::from(instance.Size) < size_of::<NPI_REGISTRATION_INSTANCE>() {
-        return Err("the registration instance's Size is less than the structure's size");
-    }
-    if instance.NpiId.is_null() {
-        return Err("the registration instance's NpiId is null");
-    }
-    // SAFETY: the caller's promise.
-    let Some(module) = (unsafe { instance.ModuleId.as_ref() }) else {
-        return Err("the registration instance's ModuleId is null");
-    };
-    if usize::from(module.Length) != size_of::<NPI_MODULEID>() {
-        return Err("the module id's Length is not the structure's size");
-    }
-    if module.Type != MIT_GUID && module.Type != MIT_IF_LUID {
-        return Err("the module id's Type is neither MIT_GUID nor MIT_IF_LUID");
-    }
-    Ok(())
 }
 
 /// Deregisters a module: calls detach for each of its bindings.
@@ -315,7 +267,7 @@ fn take_if_done(side: Side, handle: usize) -> bool {
     registry.remove_module(module);
     drop(registry);
     // SAFETY: off the list, done, and without waiters.
-    unsafe { free(module) };
+    unsafe { forget(module) };
     true
 }
 
@@ -377,6 +329,20 @@ fn end_wait(mut module: NonNull<Module>) {
     registry.remove_module(module);
     drop(registry);
     // SAFETY: off the list, done, and this was the last waiter.
+    unsafe { forget(module) };
+}
+
+/// The end of a registration: what the module promised to keep has been needed until here (L03).
+///
+/// # Safety
+/// The registration is off the list and nobody uses it.
+unsafe fn forget(module: NonNull<Module>) {
+    // SAFETY: the caller's promise.
+    let it = unsafe { module.as_ref() };
+    if it.snapshot.changed() {
+        violation(&it.event(Kind::DeregisterCall, 0), "L03", CHANGED);
+    }
+    // SAFETY: the caller's promise.
     unsafe { free(module) };
 }
 

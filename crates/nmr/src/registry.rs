@@ -8,9 +8,7 @@
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
-use nt_abi::nmr::{NPI_CLIENT_CHARACTERISTICS, NPI_PROVIDER_CHARACTERISTICS, NPI_REGISTRATION_INSTANCE};
-use nt_abi::GUID;
-
+use crate::characteristics::Snapshot;
 use crate::kernel::{Event, Guard, Locked, free};
 use crate::state::State;
 use crate::{Kind, Side, event};
@@ -33,54 +31,11 @@ pub(crate) fn lock() -> Guard<Registry> {
     REGISTRY.lock()
 }
 
-/// What a module registered with: a copy, and where the original is.
-#[derive(Clone, Copy)]
-pub(crate) enum Characteristics {
-    Client(NPI_CLIENT_CHARACTERISTICS, *const NPI_CLIENT_CHARACTERISTICS),
-    Provider(NPI_PROVIDER_CHARACTERISTICS, *const NPI_PROVIDER_CHARACTERISTICS),
-}
-
-impl Characteristics {
-    pub fn side(&self) -> Side {
-        match self {
-            Characteristics::Client(..) => Side::Client,
-            Characteristics::Provider(..) => Side::Provider,
-        }
-    }
-
-    /// The registration instance, as copied.
-    pub fn instance(&self) -> &NPI_REGISTRATION_INSTANCE {
-        match self {
-            Characteristics::Client(copy, _) => &copy.ClientRegistrationInstance,
-            Characteristics::Provider(copy, _) => &copy.ProviderRegistrationInstance,
-        }
-    }
-
-    /// The registration instance where the module keeps it: what the other side is shown.
-    pub fn original_instance(&self) -> *const NPI_REGISTRATION_INSTANCE {
-        match *self {
-            // SAFETY: no access, an address inside the structure that stays with the module while it is registered.
-            Characteristics::Client(_, original) => unsafe { &raw const (*original).ClientRegistrationInstance },
-            // SAFETY: as above.
-            Characteristics::Provider(_, original) => unsafe { &raw const (*original).ProviderRegistrationInstance },
-        }
-    }
-
-    /// Where the module keeps its characteristics.
-    pub fn address(&self) -> usize {
-        match *self {
-            Characteristics::Client(_, original) => original as usize,
-            Characteristics::Provider(_, original) => original as usize,
-        }
-    }
-}
-
 /// One registration.
 pub(crate) struct Module {
     next: *mut Module,
     pub handle: usize,
-    pub npi: GUID,
-    pub characteristics: Characteristics,
+    pub snapshot: Snapshot,
     pub context: *mut c_void,
     /// Bindings that are not gone yet.
     pub bindings: u32,
@@ -93,12 +48,11 @@ pub(crate) struct Module {
 }
 
 impl Module {
-    pub fn new(characteristics: Characteristics, npi: GUID, context: *mut c_void) -> Module {
+    pub fn new(snapshot: Snapshot, context: *mut c_void) -> Module {
         Module {
             next: ptr::null_mut(),
             handle: 0,
-            npi,
-            characteristics,
+            snapshot,
             context,
             bindings: 0,
             offering: false,
@@ -109,7 +63,7 @@ impl Module {
     }
 
     pub fn side(&self) -> Side {
-        self.characteristics.side()
+        self.snapshot.characteristics.side()
     }
 
     /// Whether nothing of this registration is left to be waited for.
@@ -132,7 +86,7 @@ impl Module {
             registration: self.handle,
             binding,
             context: self.context as usize,
-            characteristics: self.characteristics.address(),
+            characteristics: self.snapshot.characteristics.address(),
         }
     }
 }
@@ -240,7 +194,7 @@ pub fn census(visit: &mut dyn FnMut(&Registration)) {
         visit(&Registration {
             side: module.side(),
             handle: module.handle,
-            characteristics: module.characteristics.address(),
+            characteristics: module.snapshot.characteristics.address(),
             bindings: module.bindings,
             deregistering: module.deregistering,
         });

@@ -121,23 +121,49 @@ fn n1_a_registration_that_fails_leaves_nothing() {
     assert!(events().iter().any(|event| event.kind == failed && event.side == Side::Client));
 }
 
-#[test]
-fn l03_characteristics_that_change_while_registered_are_a_violation() {
+/// Registers a client, changes something of it behind the registrar's back, and lets a provider come if asked.
+fn changed_while_registered(change: unsafe fn(*mut nt_abi::nmr::NPI_CLIENT_CHARACTERISTICS), provider_comes: bool) {
     let _running = start();
     let mut client = client(Behaviour::default());
-    let spoil: *mut nt_abi::nmr::NPI_CLIENT_CHARACTERISTICS = {
-        let mut at = std::ptr::null_mut();
-        Module::spoil_client(&mut client, |c| at = c);
-        at
-    };
+    let mut at = std::ptr::null_mut();
+    Module::spoil_client(&mut client, |c| at = c);
     client.register();
     // SAFETY: nobody else reads or writes it now: that is what the test is about.
-    unsafe { (*spoil).ClientRegistrationInstance.Number += 1 };
-    let provider = provider(Behaviour::default());
-    provider.register();
-    assert_eq!(violations(), ["L03"]);
-    client.leave();
-    provider.leave();
+    unsafe { change(at) };
+    if provider_comes {
+        let provider = provider(Behaviour::default());
+        provider.register();
+        assert_eq!(violations(), ["L03"], "at the attach");
+        provider.leave();
+    }
+    let before = violations().len();
+    assert_eq!(client.deregister(), NtStatus::PENDING);
+    assert_eq!(violations().len(), before, "it has not ended yet");
+    assert_eq!(client.wait(), NtStatus::SUCCESS);
+    assert_eq!(violations()[before..], ["L03"], "before the wait returns");
+}
+
+#[test]
+fn l03_characteristics_that_change_while_registered_are_a_violation() {
+    // SAFETY: the pointer is good, as its giver says.
+    let change = |c: *mut nt_abi::nmr::NPI_CLIENT_CHARACTERISTICS| unsafe { (*c).ClientRegistrationInstance.Number += 1 };
+    changed_while_registered(change, true);
+    changed_while_registered(change, false);
+}
+
+#[test]
+fn l03_ids_that_change_while_registered_are_a_violation() {
+    // SAFETY: the pointers lead into the module, which is there.
+    let interface = |c: *mut nt_abi::nmr::NPI_CLIENT_CHARACTERISTICS| unsafe {
+        (*(*c).ClientRegistrationInstance.NpiId.cast_mut()).Data4[7] ^= 1;
+    };
+    // SAFETY: as above.
+    let module = |c: *mut nt_abi::nmr::NPI_CLIENT_CHARACTERISTICS| unsafe {
+        (*(*c).ClientRegistrationInstance.ModuleId.cast_mut()).Value.Guid.Data1 ^= 1;
+    };
+    changed_while_registered(interface, true);
+    changed_while_registered(module, true);
+    changed_while_registered(module, false);
 }
 
 #[test]
