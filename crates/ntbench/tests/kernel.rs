@@ -300,13 +300,13 @@ fn timers_signal_and_queue_their_dpc_at_dispatch_level() {
 }
 
 fn deep(levels: u32, done: &AtomicUsize) {
-    if levels == 0 {
-        done.store(1, Ordering::SeqCst);
-        // SAFETY: this is a system thread.
-        let _ = unsafe { PsTerminateSystemThread(NtStatus::SUCCESS) };
-        done.store(2, Ordering::SeqCst);
+    if levels > 0 {
+        return deep(levels - 1, done);
     }
-    deep(levels - 1, done);
+    done.store(1, Ordering::SeqCst);
+    // SAFETY: this is a system thread.
+    let _ = unsafe { PsTerminateSystemThread(NtStatus::SUCCESS) };
+    done.store(2, Ordering::SeqCst);
 }
 
 unsafe extern "win64" fn ends_deep(context: *mut c_void) {
@@ -449,7 +449,7 @@ fn a_partial_mdl_describes_a_part_of_pool_memory() {
     // SAFETY: the MDLs describe the block, which outlives them.
     unsafe {
         let block = ExAllocatePool2(POOL_FLAG_NON_PAGED, 10_000, tag);
-        assert!(block.cast::<u8>().is_aligned_to_page() && *block.cast::<u64>() == 0);
+        assert!((block as usize).is_multiple_of(PAGE_SIZE) && *block.cast::<u64>() == 0);
         let source = IoAllocateMdl(block, 10_000, 0, 0, null_mut());
         let target = IoAllocateMdl(block, 10_000, 0, 0, null_mut());
         MmBuildMdlForNonPagedPool(source);
@@ -460,16 +460,6 @@ fn a_partial_mdl_describes_a_part_of_pool_memory() {
         IoFreeMdl(target);
         IoFreeMdl(source);
         ExFreePoolWithTag(block, tag);
-    }
-}
-
-trait Aligned {
-    fn is_aligned_to_page(self) -> bool;
-}
-
-impl Aligned for *mut u8 {
-    fn is_aligned_to_page(self) -> bool {
-        self as usize % PAGE_SIZE == 0
     }
 }
 
