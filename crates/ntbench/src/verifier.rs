@@ -137,7 +137,7 @@ fn describe(rule: &'static str, what: String, history: Vec<String>) -> Violation
 }
 
 /// Prints a violation and ends the process, as it is: no destructor runs.
-#[allow(unsafe_code)] // _exit
+#[allow(unsafe_code)] // The process is ended at once.
 pub(crate) fn end(violation: &Violation) -> ! {
     let mut out = std::io::stderr().lock();
     let earlier = VIOLATIONS.try_lock_for(Duration::from_millis(100)).map(|all| all.clone()).unwrap_or_default();
