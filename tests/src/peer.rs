@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 
 /// Bytes written or read at a time.
 const CHUNK: usize = 64 << 10;
+/// As many files as anything here may want.
+const MOST_FILES: u64 = 1 << 16;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -201,16 +203,17 @@ fn check_until_end(reader: &mut TcpStream, seed: u64, progress: &AtomicU64) -> R
     }
 }
 
-/// Makes sure that this process may open `wanted` files.
+/// Makes sure that this process may open `wanted` files, and more if the system allows.
 pub fn allow_files(wanted: u64) -> Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|now| now >= wanted) {
-        return Ok(());
-    }
-    if let Some(most) = limit.maximum.filter(|most| *most < wanted) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let most = maximum.unwrap_or(MOST_FILES).min(MOST_FILES);
+    if most < wanted {
         bail!("this process may open {most} files, but {wanted} are needed: raise the limit (ulimit -Hn)");
     }
-    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }).context("could not raise the limit of files")
+    if current.is_some_and(|now| now < most) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum }).context("could not raise the limit of files")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

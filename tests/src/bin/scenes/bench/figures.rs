@@ -1,6 +1,6 @@
 //! A figure, its limit, and how they are shown.
 
-use comfy_table::{Cell, Table};
+use comfy_table::Table;
 use serde::Serialize;
 use wskclient_tests::timeline;
 
@@ -47,15 +47,14 @@ impl Figure {
         Self { name: name.into(), driver, tokio, value, unit: "", limit, pass: limit.holds(value) }
     }
 
-    fn cells(&self) -> [Cell; 6] {
+    fn cells(&self) -> [String; 6] {
         let value = if self.unit.is_empty() { format!("{:.2}", self.value) } else { String::new() };
         let verdict = match (self.limit, self.pass) {
-            (Limit::None, _) => Cell::new(""),
-            (_, true) => Cell::new("met"),
-            (_, false) => Cell::new("MISSED"),
+            (Limit::None, _) => "",
+            (_, true) => "met",
+            (_, false) => "MISSED",
         };
-        let limit = self.limit.describe(self.unit);
-        [Cell::new(&self.name), Cell::new(&self.driver), Cell::new(&self.tokio), Cell::new(value), Cell::new(limit), verdict]
+        [self.name.clone(), self.driver.clone(), self.tokio.clone(), value, self.limit.describe(self.unit), verdict.to_owned()]
     }
 }
 
@@ -93,6 +92,11 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// The smallest value.
+pub fn least(values: &[f64]) -> f64 {
+    values.iter().copied().reduce(f64::min).unwrap_or(f64::NAN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,5 +114,6 @@ mod tests {
     fn the_median_is_in_the_middle() {
         assert_eq!(median(vec![9.0, 1.0, 5.0]), 5.0);
         assert!(median(Vec::new()).is_nan());
+        assert_eq!(least(&[9.0, 1.0, 5.0]), 1.0);
     }
 }

@@ -1,10 +1,12 @@
 //! The client that measures: one thread, many connections, each with so many messages under way.
 
+use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use indicatif::{HumanBytes, HumanCount};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use wskclient_tests::peer;
@@ -21,6 +23,14 @@ pub struct Shape {
     pub message: usize,
     /// Messages that each connection has under way.
     pub depth: usize,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.connections == 1 { "" } else { "s" };
+        write!(out, "{}, {} connection{plural}", HumanBytes(self.message as u64), HumanCount(self.connections as u64))?;
+        if self.depth > 1 { write!(out, ", {} under way", self.depth) } else { Ok(()) }
+    }
 }
 
 /// Open connections to one server.

@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use figures::{Figure, Limit, median};
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use figures::{Figure, Limit, least, median};
+use indicatif::{HumanBytes, HumanCount};
 use load::{Load, Shape};
 use server::{Memory, Server};
 use wskclient_tests::peer;
@@ -62,20 +62,39 @@ pub struct Arguments {
     /// Also write the figures to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Measure only this (can be given several times)
+    #[arg(long, value_name = "PART")]
+    only: Vec<Part>,
 }
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Echo throughput
+    Throughput,
+    /// Round-trip time
+    RoundTrip,
+    /// CPU time
+    Cpu,
+    /// Unloading with idle connections, and what memory these cost
+    Unload,
+}
+
+const PARTS: [Part; 4] = [Part::Throughput, Part::RoundTrip, Part::Cpu, Part::Unload];
 
 /// Measures everything; success means that no figure was missed.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     ensure!((0.05..=600.0).contains(&arguments.seconds), "--seconds must be from 0.05 to 600");
     peer::allow_files(8192)?;
     let time = Duration::from_secs_f64(arguments.seconds);
-    let bar = ProgressBar::new(SHAPES.len() as u64 + 3);
-    bar.set_style(ProgressStyle::with_template("{bar:30} {msg}")?);
+    let wanted = |part: &Part| arguments.only.is_empty() || arguments.only.contains(part);
     let mut figures = Vec::new();
-    traffic(&arguments.image.path, time, &bar, &mut figures)?;
-    bar.set_message("unloading with idle connections");
-    unloading(&arguments.image.path, &mut figures)?;
-    bar.finish_and_clear();
+    for part in PARTS.into_iter().filter(wanted) {
+        let (driver, tokio) = (Server::driver(&arguments.image.path)?, Server::tokio()?);
+        let mut measurement = Measurement { driver, tokio, time, figures };
+        measurement.take(part)?;
+        figures = measurement.figures;
+    }
     report(&figures, arguments.json.as_deref())
 }
 
@@ -94,48 +113,44 @@ fn report(figures: &[Figure], json: Option<&Path>) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// The two servers.
-struct Pair {
+/// The two servers, how long each measurement lasts, and the figures so far.
+struct Measurement {
     driver: Server,
     tokio: Server,
-    driver_address: SocketAddr,
-    tokio_address: SocketAddr,
+    time: Duration,
+    figures: Vec<Figure>,
 }
 
-fn traffic(image: &Path, time: Duration, bar: &ProgressBar, figures: &mut Vec<Figure>) -> Result<()> {
-    let (mut driver, mut tokio) = (Server::driver(image)?, Server::tokio()?);
-    let (driver_address, tokio_address) = (driver.start()?, tokio.start()?);
-    let mut pair = Pair { driver, tokio, driver_address, tokio_address };
-    for shape in SHAPES {
-        bar.set_message(describe(&shape));
-        figures.push(pair.throughput(shape, time)?);
-        bar.inc(1);
+/// Where the two servers listen.
+#[derive(Clone, Copy)]
+struct Addresses {
+    driver: SocketAddr,
+    tokio: SocketAddr,
+}
+
+impl Measurement {
+    fn take(&mut self, part: Part) -> Result<()> {
+        if part == Part::Unload {
+            return self.unloading();
+        }
+        let addresses = Addresses { driver: self.driver.start()?, tokio: self.tokio.start()? };
+        match part {
+            Part::Throughput => SHAPES.iter().try_for_each(|shape| self.throughput(addresses, *shape)),
+            Part::RoundTrip => self.round_trip(addresses),
+            _ => [SHAPES[1], SHAPES[4]].iter().try_for_each(|shape| self.cpu(addresses, *shape)),
+        }
     }
-    bar.set_message("round trips");
-    figures.push(pair.round_trip(time / 2)?);
-    bar.inc(1);
-    bar.set_message("CPU time");
-    for shape in [SHAPES[1], SHAPES[4]] {
-        pair.cpu(shape, (2 * time).max(Duration::from_secs(1)), figures)?;
-    }
-    bar.inc(1);
-    pair.driver.unload().map(drop)
-}
 
-fn describe(shape: &Shape) -> String {
-    let plural = if shape.connections == 1 { "" } else { "s" };
-    format!("{} connection{plural}, messages of {}, {} under way each", shape.connections, HumanBytes(shape.message as u64), shape.depth)
-}
-
-impl Pair {
     /// Messages per second, medians of rounds in which the servers take turns.
-    fn throughput(&self, shape: Shape, time: Duration) -> Result<Figure> {
-        let mut loads = [Load::connect(self.driver_address, shape)?, Load::connect(self.tokio_address, shape)?];
+    fn throughput(&mut self, addresses: Addresses, shape: Shape) -> Result<()> {
+        let name = format!("echo of {shape}");
+        announce(&name);
+        let mut loads = [Load::connect(addresses.driver, shape)?, Load::connect(addresses.tokio, shape)?];
         let mut rates = [Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
             for (load, rates) in loads.iter_mut().zip(&mut rates) {
                 load.run(WARM_UP)?;
-                rates.push(load.run(time)?);
+                rates.push(load.run(self.time)?);
             }
         }
         let [driver, tokio] = rates.map(median);
@@ -143,78 +158,97 @@ impl Pair {
             ..1024 => format!("{}/s", HumanCount(rate as u64)),
             bytes => format!("{}/s", HumanBytes((rate * bytes as f64) as u64)),
         };
-        Ok(Figure::ratio(format!("echo: {}", describe(&shape)), driver, tokio, show, THROUGHPUT))
+        self.figures.push(Figure::ratio(name, driver, tokio, show, THROUGHPUT));
+        Ok(())
     }
 
-    fn round_trip(&self, time: Duration) -> Result<Figure> {
+    /// The median time from a message's sending to its return, in rounds in which the servers take turns.
+    fn round_trip(&mut self, addresses: Addresses) -> Result<()> {
+        let name = "round trip of 64 B, 1 connection";
+        announce(name);
         let mut times = [Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
-            for (address, times) in [self.driver_address, self.tokio_address].into_iter().zip(&mut times) {
+            for (address, times) in [addresses.driver, addresses.tokio].into_iter().zip(&mut times) {
                 load::round_trip(address, WARM_UP)?;
-                times.push(load::round_trip(address, time)?.as_secs_f64() * 1e6);
+                times.push(load::round_trip(address, self.time)?.as_secs_f64() * 1e6);
             }
         }
         let [driver, tokio] = times.map(median);
-        Ok(Figure::ratio("round trip: 64 B, 1 connection", driver, tokio, |time| format!("{time:.1} us"), ROUND_TRIP))
+        let show = |time: f64| format!("{time:.1} us");
+        self.figures.push(Figure::ratio(name, driver, tokio, show, ROUND_TRIP));
+        Ok(())
     }
 
     /// CPU time per message: of the two processes, and inside the driver's image.
-    fn cpu(&mut self, shape: Shape, time: Duration, figures: &mut Vec<Figure>) -> Result<()> {
-        let (driver, _) = per_message(&mut self.driver, self.driver_address, shape, time)?;
-        let (tokio, _) = per_message(&mut self.tokio, self.tokio_address, shape, time)?;
+    fn cpu(&mut self, addresses: Addresses, shape: Shape) -> Result<()> {
+        announce(&format!("CPU time per {shape}"));
+        let driver = self.driver.cpu_per_message(addresses.driver, shape, self.time)?;
+        let tokio = self.tokio.cpu_per_message(addresses.tokio, shape, self.time)?;
         let show = |time: f64| format!("{time:.2} us");
-        let what = describe(&shape);
-        figures.push(Figure::ratio(format!("CPU time of the process per message: {what}"), driver, tokio, show, Limit::None));
-        let mut load = Load::connect(self.driver_address, shape)?;
-        load.run(WARM_UP)?;
-        let before = load.messages();
-        let (inside, _) = self.driver.profile(|| load.run(time))?;
-        let each = inside.as_secs_f64() * 1e6 / (load.messages() - before) as f64;
-        figures.push(Figure::alone(format!("CPU time inside the driver's image per message: {what}"), each, "us", Limit::None));
+        self.figures.push(Figure::ratio(format!("CPU time per {shape}"), driver, tokio, show, Limit::None));
+        let inside = self.driver.cpu_in_image(addresses.driver, shape, self.time)?;
+        self.figures.push(Figure::alone("  of that inside the driver's image", inside, "us", Limit::None));
         Ok(())
     }
-}
 
-/// CPU time of the server's process per message, in microseconds, and the messages' number.
-fn per_message(server: &mut Server, address: SocketAddr, shape: Shape, time: Duration) -> Result<(f64, u64)> {
-    let mut load = Load::connect(address, shape)?;
-    load.run(WARM_UP)?;
-    let (before, began) = (load.messages(), server.cpu()?);
-    load.run(time)?;
-    let (messages, used) = (load.messages() - before, server.cpu()? - began);
-    Ok((used.as_secs_f64() * 1e6 / messages as f64, messages))
-}
-
-/// Unloads with few and with many idle connections, in turns; on the way, what an idle connection costs.
-fn unloading(image: &Path, figures: &mut Vec<Figure>) -> Result<()> {
-    let mut driver = Server::driver(image)?;
-    let (mut few, mut many, mut pool) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        few.push(unload_idle(&mut driver, FEW)?.0);
-        let (time, bytes) = unload_idle(&mut driver, MANY)?;
-        many.push(time);
-        pool.push(bytes);
+    /// Unloads with few and with many idle connections, in turns; on the way, what an idle connection costs. How it grows is told
+    /// by the fastest ones: what else the machine does makes only single ones slow, and the longer ones rather.
+    fn unloading(&mut self) -> Result<()> {
+        announce("unload with idle connections");
+        let (mut few, mut many, mut pool) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            few.push(self.unload_idle(FEW)?.0);
+            let (time, bytes) = self.unload_idle(MANY)?;
+            many.push(time);
+            pool.push(bytes);
+        }
+        let (least_few, least_many) = (least(&few), least(&many));
+        let name = format!("  the same, to that with {FEW} (fastest: {least_many:.2} ms, {least_few:.2} ms)");
+        let growth = Figure::alone(name, least_many / least_few, "times", UNLOAD_GROWTH);
+        self.figures.push(Figure::alone(format!("unload with {MANY} idle connections"), median(many), "ms", UNLOAD_MS));
+        self.figures.push(growth);
+        self.figures.push(Figure::alone("nonpaged memory per idle connection", median(pool), "B", POOL));
+        Ok(())
     }
-    let (few, many) = (median(few), median(many));
-    let ms = |time: f64| format!("{time:.2} ms");
-    let growth = Figure { driver: format!("{} : {}", ms(many), ms(few)), ..Figure::alone("", many / few, "", UNLOAD_GROWTH) };
-    figures.push(Figure::alone(format!("unload with {MANY} idle connections"), many, "ms", UNLOAD_MS));
-    figures.push(Figure { name: format!("the same, to that with {FEW}"), ..growth });
-    figures.push(Figure::alone("nonpaged memory per idle connection", median(pool), "B", POOL));
-    Ok(())
+
+    /// Unloads with so many idle connections: milliseconds, and bytes that each connection cost.
+    fn unload_idle(&mut self, count: usize) -> Result<(f64, f64)> {
+        let address = self.driver.start()?;
+        let before = self.driver.memory()?;
+        let mut streams = peer::open_idle(address, count)?;
+        streams.iter_mut().try_for_each(|stream| peer::exchange(stream, 1))?;
+        std::thread::sleep(UNTIL_IDLE);
+        let cost = bytes(&self.driver.memory()?) as f64 - bytes(&before) as f64;
+        let time = self.driver.unload()?;
+        peer::expect_ended(&mut streams)?;
+        Ok((time.as_secs_f64() * 1e3, cost / count as f64))
+    }
 }
 
-/// Unloads with so many idle connections: milliseconds, and bytes that each connection cost.
-fn unload_idle(driver: &mut Server, count: usize) -> Result<(f64, f64)> {
-    let address = driver.start()?;
-    let before = driver.memory()?;
-    let mut streams = peer::open_idle(address, count)?;
-    streams.iter_mut().try_for_each(|stream| peer::exchange(stream, 1))?;
-    std::thread::sleep(UNTIL_IDLE);
-    let cost = bytes(&driver.memory()?) as f64 - bytes(&before) as f64;
-    let time = driver.unload()?;
-    peer::expect_ended(&mut streams)?;
-    Ok((time.as_secs_f64() * 1e3, cost / count as f64))
+impl Server {
+    /// CPU time of its process per message, in microseconds.
+    fn cpu_per_message(&mut self, address: SocketAddr, shape: Shape, time: Duration) -> Result<f64> {
+        let mut load = Load::connect(address, shape)?;
+        load.run(WARM_UP)?;
+        let (before, began) = (load.messages(), self.cpu()?);
+        load.run(time)?;
+        let used = self.cpu()? - began;
+        Ok(used.as_secs_f64() * 1e6 / (load.messages() - before) as f64)
+    }
+
+    /// CPU time inside the driver's image per message, in microseconds.
+    fn cpu_in_image(&mut self, address: SocketAddr, shape: Shape, time: Duration) -> Result<f64> {
+        let mut load = Load::connect(address, shape)?;
+        load.run(WARM_UP)?;
+        let before = load.messages();
+        let (inside, _) = self.profile(|| load.run(2 * time))?;
+        Ok(inside.as_secs_f64() * 1e6 / (load.messages() - before) as f64)
+    }
+}
+
+/// Says what is being measured.
+fn announce(what: &str) {
+    eprintln!("measuring: {what}");
 }
 
 /// What this would be on Windows.
