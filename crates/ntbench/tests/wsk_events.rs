@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use nt_abi::wsk::*;
 use nt_abi::{DISPATCH_LEVEL, NtStatus};
-use ntbench::{Bench, Config};
+use ntbench::wsk::Faults;
 use wsk_client::*;
 
 /// What a callback saw.
@@ -212,15 +212,6 @@ fn pause() {
     std::thread::sleep(Duration::from_millis(30));
 }
 
-fn with_bench(body: impl FnOnce(&Bench)) {
-    let bench = Bench::new(Config::default()).unwrap();
-    let registration = attached();
-    body(&bench);
-    registration.end();
-    let verdict = bench.verdict();
-    assert!(verdict.is_clean(), "{verdict}");
-}
-
 isolated! {
     fn events_are_off_until_they_are_switched_on() {
         with_bench(|_| {
@@ -298,8 +289,9 @@ isolated! {
 
 isolated! {
     fn a_receive_called_before_the_refusal_is_served() {
-        // The race in which the client asks on another thread while the event has not yet returned.
-        with_bench(|_| {
+        with_bench(|bench| {
+            // Reads are full, so more could be read at once.
+            bench.provider().set_faults(Faults { split_reads: Some(5), ..Faults::default() });
             let mut scene = Scene::new(WSK_EVENT_RECEIVE);
             let gate = Gate::default();
             scene.record.next(Answer::Slow(Arc::clone(&gate), NtStatus::SUCCESS));
@@ -309,11 +301,12 @@ isolated! {
             scene.send(b"second");
             pause();
             let memory = Memory::new(64);
-            let pending = scene.socket.receive(memory.buf(0, 6), 0);
+            let pending = scene.socket.receive(memory.buf(0, 6), WSK_FLAG_WAITALL);
             assert_eq!(pending.returned, NtStatus::PENDING);
             open(&gate);
             assert_eq!(pending.end().information, 6);
             assert_eq!(&memory.bytes()[..6], b"second");
+            bench.provider().set_faults(Faults::default());
 
             // The same with a refusal: the receive has the data, and events go on without another.
             let gate = Gate::default();

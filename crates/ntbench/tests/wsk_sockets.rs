@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use nt_abi::NtStatus;
 use nt_abi::wsk::*;
-use ntbench::{Bench, Config};
 use wsk_client::*;
 
 const NONE: WSK_BUF = WSK_BUF { Mdl: null_mut(), Offset: 0, Length: 0 };
@@ -36,15 +35,6 @@ fn cancelled_receive(socket: Socket, buf: &mut WSK_BUF, irp: *mut nt_abi::IRP) -
         nt_abi::kernel::IoCancelIrp(irp);
         (socket.table().WskReceive)(socket.0, buf, 0, irp)
     }
-}
-
-fn with_bench(body: impl FnOnce(&Bench)) {
-    let bench = Bench::new(Config::default()).unwrap();
-    let registration = attached();
-    body(&bench);
-    registration.end();
-    let verdict = bench.verdict();
-    assert!(verdict.is_clean(), "{verdict}");
 }
 
 isolated! {

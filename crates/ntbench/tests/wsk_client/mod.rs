@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 pub use ntbench::rusty_fork::rusty_fork_test;
+use ntbench::{Bench, Config};
 use nt_abi::kernel::*;
 use nt_abi::nmr::*;
 use nt_abi::wsk::*;
@@ -101,6 +102,16 @@ unsafe extern "win64" fn detach(_binding: *mut c_void) -> NtStatus {
 
 unsafe extern "win64" fn cleanup(_binding: *mut c_void) {
     CLEANUPS.fetch_add(1, Ordering::SeqCst);
+}
+
+/// A bench with the client attached, which must end with a clean verdict.
+pub fn with_bench(body: impl FnOnce(&Bench)) {
+    let bench = Bench::new(Config::default()).unwrap();
+    let registration = attached();
+    body(&bench);
+    registration.end();
+    let verdict = bench.verdict();
+    assert!(verdict.is_clean(), "{verdict}");
 }
 
 /// The client's registration.
