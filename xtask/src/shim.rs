@@ -14,8 +14,10 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     fs,
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, Result, bail};
@@ -129,7 +131,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<usize> {
         }
         let text = fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
         replaced += text.matches(SYMLINK).count();
-        fs::write(&copy, text.replace(SYMLINK, SYMLINK_HERE)).with_context(|| format!("could not write {}", copy.display()))?;
+        write(&copy, &text.replace(SYMLINK, SYMLINK_HERE))?;
     }
     Ok(replaced)
 }
@@ -137,8 +139,18 @@ fn copy_folder(from: &Path, to: &Path) -> Result<usize> {
 fn stand_in(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
     fs::create_dir_all(folder).with_context(|| format!("could not create {}", folder.display()))?;
     let path = folder.join(format!("{name}.rs"));
-    fs::write(&path, text).with_context(|| format!("could not write {}", path.display()))?;
+    write(&path, text)?;
     Ok(path)
+}
+
+/// Writes a source that looks old: cargo would take one that is younger than its own start for changed since.
+fn write(path: &Path, text: &str) -> Result<()> {
+    let old = || {
+        let mut file = fs::File::create(path)?;
+        file.write_all(text.as_bytes())?;
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1))
+    };
+    old().with_context(|| format!("could not write {}", path.display()))
 }
 
 #[cfg(test)]
