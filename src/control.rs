@@ -2,6 +2,9 @@
 //!
 //! Requests come at PASSIVE_LEVEL, several at a time, so that the state can be asked for while a deactivation waits. While
 //! a handle is open the I/O manager does not unload the driver (L38).
+//!
+//! # IRQL
+//! `PASSIVE_LEVEL`, where a function does not say otherwise.
 #![allow(unsafe_code)] // a device and its callbacks are the framework's
 
 use core::ptr::null_mut;

@@ -1,4 +1,7 @@
 //! What exists once per load: the executor, the registration with WSK, the service.
+//!
+//! # IRQL
+//! `PASSIVE_LEVEL`, where a function does not say otherwise.
 #![allow(unsafe_code)] // says that the driver outlives its tasks
 
 use core::cell::UnsafeCell;

@@ -8,7 +8,7 @@
 
 use core::future::{Future, poll_fn};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use core::pin::pin;
+use core::pin::{Pin, pin};
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::task::Poll;
 use core::time::Duration;
@@ -127,12 +127,14 @@ impl Echo {
     /// Listens at one address until the binding or the service ends.
     async fn listen(&'static self, binding: Binding, address: SocketAddr, addresses: Addresses) {
         let mut retry = RETRY_FIRST;
-        let Ok(mut pause) = Sleep::new(Duration::ZERO) else {
-            return log!("echo: cannot listen at {address}: no memory");
+        let mut end = pin!(first(binding.ended(), self.stopping.wait()));
+        // Timer and wait take their memory now, and none later.
+        let (Ok(mut pause), None) = (Sleep::new(Duration::ZERO), now(end.as_mut()).await) else {
+            return log!("echo: not listening at {address}: at its end, or no memory");
         };
         loop {
             match TcpListener::bind(&binding, address, addresses).await {
-                Ok(listener) => return self.accept_all(&binding, listener, address, pause).await,
+                Ok(listener) => return self.accept_all(&binding, listener, address, pause, end).await,
                 Err(BindError::Open(OpenError::Detached) | BindError::Option(IoError::Detached) | BindError::Bind(IoError::Detached)) => {
                     return;
                 }
@@ -146,7 +148,7 @@ impl Echo {
                     if retry == RETRY_FIRST {
                         log!("echo: cannot listen at {address} yet: {error}");
                     }
-                    if self.pause_unless_ended(&binding, &mut pause, retry).await.is_err() {
+                    if pause_unless(end.as_mut(), &mut pause, retry).await.is_err() {
                         return;
                     }
                     retry = (retry * 2).min(RETRY_MOST);
@@ -155,29 +157,25 @@ impl Echo {
         }
     }
 
-    /// Waits; an error says that the binding or the service has ended. It takes no memory: often the wait is for some.
-    async fn pause_unless_ended(&self, binding: &Binding, pause: &mut Sleep, time: Duration) -> Result<(), ()> {
-        // It has rung by itself, or in the last wait.
-        (&mut *pause).await;
-        pause.again(time);
-        match first(pause, first(binding.ended(), self.stopping.wait())).await {
-            Either::First(()) => Ok(()),
-            Either::Second(_) => Err(()),
-        }
-    }
-
-    async fn accept_all(&'static self, binding: &Binding, mut listener: TcpListener, address: SocketAddr, mut pause: Sleep) {
+    async fn accept_all<E: Future>(
+        &'static self,
+        binding: &Binding,
+        mut listener: TcpListener,
+        address: SocketAddr,
+        mut pause: Sleep,
+        mut end: Pin<&mut E>,
+    ) {
         match listener.local_address().await {
             Ok(bound) => log!("echo: listening at {bound}"),
             Err(_) => log!("echo: listening at {address}"),
         }
         loop {
-            match first(listener.accept(), self.stopping.wait()).await {
+            match first(listener.accept(), end.as_mut()).await {
                 Either::Second(_) | Either::First(Err(AcceptError::Detached)) => return,
                 Either::First(Ok((stream, _))) => self.admit(binding, stream),
                 Either::First(Err(error)) => {
                     log!("echo: accept at {address}: {error}");
-                    if self.pause_unless_ended(binding, &mut pause, ACCEPT_PAUSE).await.is_err() {
+                    if pause_unless(end.as_mut(), &mut pause, ACCEPT_PAUSE).await.is_err() {
                         return;
                     }
                 }
@@ -271,12 +269,24 @@ enum Burst {
     Grow,
 }
 
+/// Waits, unless `end` comes first: that is an error. It takes no memory: often the wait is for some.
+async fn pause_unless(end: Pin<&mut impl Future>, pause: &mut Sleep, time: Duration) -> Result<(), ()> {
+    // It has rung by itself, or in the last wait.
+    (&mut *pause).await;
+    pause.again(time);
+    match first(pause, end).await {
+        Either::First(()) => Ok(()),
+        Either::Second(_) => Err(()),
+    }
+}
+
 /// Nudges connections without traffic, until the binding ends.
 async fn look_for_idle(binding: Binding) {
-    let Ok(mut sleep) = Sleep::new(IDLE_PERIOD) else {
-        return log!("echo: no memory for a timer: idle connections will keep their buffers");
+    let mut end = pin!(binding.ended());
+    let (Ok(mut sleep), None) = (Sleep::new(IDLE_PERIOD), now(end.as_mut()).await) else {
+        return log!("echo: no look for idle connections: at the end, or no memory");
     };
-    while let Either::First(()) = first(&mut sleep, binding.ended()).await {
+    while let Either::First(()) = first(&mut sleep, end.as_mut()).await {
         binding.nudge(Nudge::Idle);
         sleep.again(IDLE_PERIOD);
     }
@@ -286,6 +296,15 @@ async fn look_for_idle(binding: Binding) {
 enum Either<A, B> {
     First(A),
     Second(B),
+}
+
+/// What a future has come to by now. A wait that has been polled has taken the memory that it needs.
+async fn now<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// Waits for the first of two; the other is dropped.

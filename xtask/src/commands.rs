@@ -9,7 +9,7 @@ use crate::{
     build::{self, Profile},
     constants, imports, layouts, panics, report,
     scenes::{self, SceneCommand},
-    tidy,
+    suite, tidy,
     toolchain::Llvm,
 };
 
@@ -34,6 +34,8 @@ enum XtaskCommand {
     Scene(SceneCommand),
     /// Check the arrows between crates, lengths, SAFETY and `# IRQL` comments, citations of rules
     Tidy,
+    /// Every check there is, as in CI: tidy, kit, loom, demo, tests
+    Test,
 }
 
 #[derive(Subcommand)]
@@ -60,6 +62,7 @@ pub fn run() -> Result<ExitCode> {
         XtaskCommand::Kit(KitCommand::Check) => check_kit().map(|()| ExitCode::SUCCESS),
         XtaskCommand::Scene(command) => scenes::run(&command),
         XtaskCommand::Tidy => tidy::run(),
+        XtaskCommand::Test => suite::test(),
     }
 }
 

@@ -17,6 +17,7 @@ mod panics;
 mod report;
 mod scenes;
 mod shim;
+mod suite;
 mod tidy;
 mod toolchain;
 mod workspace;

@@ -6,7 +6,7 @@
 use std::{
     env,
     ffi::OsString,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
 
@@ -87,6 +87,13 @@ pub fn run(command: &SceneCommand) -> Result<ExitCode> {
     let mut scene = Command::new(program()?);
     scene.arg(name).args(options).arg("--").arg(artifacts.sys);
     become_program(scene)
+}
+
+/// The demo as a command, for a driver that is built already.
+pub fn demo(sys: &Path) -> Result<Command> {
+    let mut demo = Command::new(program()?);
+    demo.arg("demo").arg("--").arg(sys);
+    Ok(demo)
 }
 
 impl RunArguments {

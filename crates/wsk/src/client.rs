@@ -1,4 +1,7 @@
 //! The registration with WSK as a driver sees it.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::fmt;
 

@@ -1,4 +1,7 @@
 //! What can go wrong, one small type per kind of operation.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::fmt;
 

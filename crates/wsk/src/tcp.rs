@@ -1,4 +1,7 @@
 //! TCP: listeners and streams.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::future::{Future, poll_fn};
 use core::net::SocketAddr;

@@ -8,6 +8,9 @@
 //!
 //! The three nodes are part of the context (L06). Each runs under a right, so that the context outlives it: *start* under
 //! an `Enter`, *drain* under the one that [`BeginEnd::Busy`] grants, *finish* because the NMR waits for what it does.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::ffi::c_void;
 use core::mem::offset_of;

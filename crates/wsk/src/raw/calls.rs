@@ -2,6 +2,9 @@
 //!
 //! [`Call`] is the proof for a socket's functions: an [`Enter`] on its binding, and a place *inside* the socket. The
 //! place is given back when the function has returned; the right goes with the operation until its IRP is back (L13).
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::ffi::c_void;
 use core::ptr::null_mut;

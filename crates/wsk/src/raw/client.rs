@@ -4,6 +4,9 @@
 //! and [Network Module Registrar](https://learn.microsoft.com/windows-hardware/drivers/network/network-module-registrar2).
 //! The callbacks may come before `NmrRegisterClient` returns, on any thread (L02): all that they touch is in place
 //! before, and none uses the registration's handle.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::ffi::c_void;
 use core::ptr::null_mut;

@@ -3,6 +3,9 @@
 //! The states and who owns what in them are those of [`wsk_lifecycle::op`]. Three references keep an operation: the
 //! future's, the IRP's while it is out, and the submitter's during the call; its memory goes with the last. So a dropped
 //! future frees nothing that a provider still writes to, and IoCancelIrp never meets a freed IRP (L37).
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::cell::UnsafeCell;
 use core::ffi::c_void;

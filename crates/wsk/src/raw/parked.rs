@@ -1,5 +1,8 @@
 //! Operations whose call failed and whose IRP never came back (L35): kept in a list until it comes after all, or until nobody
 //! can bring it any more.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::cell::UnsafeCell;
 use core::ptr::{NonNull, null_mut};

@@ -11,6 +11,9 @@
 //!
 //! References: the table's from (2) to (5), the close IRP's from (1) to (5), and the handles'. Event callbacks and pending
 //! operations end before (5), so the context outlives them (L25).
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::ffi::c_void;
 use core::mem::offset_of;

@@ -1,4 +1,7 @@
 //! NTSTATUS as a value: the raw edge's one, from which the errors of the operations are made.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::fmt;
 

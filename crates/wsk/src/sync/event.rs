@@ -1,6 +1,9 @@
 //! A kernel event to wait for.
 //!
 //! Wraps [`KEVENT`](https://learn.microsoft.com/windows-hardware/drivers/kernel/defining-and-using-an-event-object).
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;

@@ -5,6 +5,9 @@
 //! DISPATCH_LEVEL. A *job* is a [`Node`] embedded in something that exists anyway: queueing one cannot fail.
 //!
 //! The end (L31): [`Runtime::shutdown`] waits until every task is freed, flushes the DPCs and joins the thread.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::ffi::c_void;
 use core::future::Future;

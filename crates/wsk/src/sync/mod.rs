@@ -2,6 +2,9 @@
 //!
 //! Unsafe code of the crate lives here and in [`raw`](crate::raw); each file says what its handles guarantee, and the
 //! rest of the crate is safe because of that.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 #![allow(unsafe_code)] // wraps kernel objects, which are reached by pointer
 
 mod dpc;

@@ -1,6 +1,9 @@
 //! A queue of things to run, linked through the things themselves: putting one in allocates nothing and locks nothing.
 //!
 //! Many put in, one takes everything at once; since nothing else is ever taken out, the head of the stack can have no ABA.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, Ordering};

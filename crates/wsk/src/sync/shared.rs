@@ -1,4 +1,7 @@
 //! A counted pointer into nonpaged pool: `Arc`, but making one can fail, and what it points to has a pool tag.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::alloc::Layout;
 use core::ops::Deref;

@@ -2,6 +2,9 @@
 //!
 //! Wraps [`KeAcquireSpinLockRaiseToDpc`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keacquirespinlockraisetodpc).
 //! The code under the lock runs at DISPATCH_LEVEL: it does not wait, wakes nobody and completes nothing.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};

@@ -5,6 +5,9 @@
 //!
 //! Who touches what: `future` is the runner's between [`TaskState::begin`] and the end of the poll, and afterwards
 //! that of whoever drops the last reference. Everything else is shared.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::alloc::Layout;
 use core::cell::UnsafeCell;

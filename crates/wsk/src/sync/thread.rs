@@ -2,6 +2,9 @@
 //!
 //! Wraps [`PsCreateSystemThread`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-pscreatesystemthread).
 //! The thread is joined by its object, so nothing of it is left in the image after [`Thread::join`] (L31).
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::ffi::c_void;
 use core::ptr::null_mut;

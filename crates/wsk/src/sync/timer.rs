@@ -1,6 +1,9 @@
 //! Sleeping without a thread: a KTIMER and its DPC.
 //!
 //! Wraps [`KeSetTimer`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kesettimer).
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::cell::UnsafeCell;
 use core::ffi::c_void;

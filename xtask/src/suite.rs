@@ -1,0 +1,123 @@
+//! `cargo xtask test`: every check there is, in the order in which a failure is cheapest to find, each step timed.
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    build::{self, Profile},
+    commands, scenes, tidy,
+    workspace::{root, run, target},
+};
+
+/// Runs everything. The first step that fails ends it; the tests themselves all run, and are counted.
+pub fn test() -> Result<ExitCode> {
+    step("tidy", tidied)?;
+    step("kit: layouts, constants, imports, panic sites", commands::check_kit)?;
+    let release = step("driver, release", || build::driver(Profile::Release))?;
+    let debug = step("driver, debug", || build::driver(Profile::Debug))?;
+    let mut count = Count::default();
+    step("models of the state that decides (loom)", || count.add(&mut loom()))?;
+    step("demo", || run(&mut scenes::demo(&release.sys)?))?;
+    step("tests, release driver", || count.add(&mut tests(&release.sys, &["--workspace"])))?;
+    step("rule tests, debug driver", || count.add(&mut tests(&debug.sys, &["--package", "wskclient-tests"])))?;
+    println!("\n{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped);
+    Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn tidied() -> Result<()> {
+    if tidy::run()? != ExitCode::SUCCESS {
+        bail!("the code is not as promised; see above");
+    }
+    Ok(())
+}
+
+fn step<T>(name: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {
+    println!("\n== {name}");
+    let begun = Instant::now();
+    let outcome = action().with_context(|| format!("step `{name}`"));
+    println!("== {name}: {}, {:.1} s", if outcome.is_ok() { "ok" } else { "FAILED" }, begun.elapsed().as_secs_f64());
+    outcome
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
+fn loom() -> Command {
+    let mut cargo = cargo();
+    cargo.args(["test", "--release", "--package", "wsk-lifecycle", "--test", "loom", "--target-dir"]).arg(target("loom"));
+    cargo.env("RUSTFLAGS", "--cfg loom");
+    cargo
+}
+
+/// The tests of the host's packages; the driver and the crates that need a WDK have none of their own.
+fn tests(sys: &Path, packages: &[&str]) -> Command {
+    let mut cargo = cargo();
+    cargo.args(["test", "--no-fail-fast"]).args(packages).env("WSKCLIENT_SYS", sys);
+    if packages == ["--workspace"] {
+        cargo.args(["--exclude", "wskclient", "--exclude", "wsk", "--exclude", "wsk-sys"]);
+    }
+    cargo
+}
+
+/// What the runners' summaries add up to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Count {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl Count {
+    /// Runs the tests, shows what they print, and counts. Fails only if they could not be run.
+    fn add(&mut self, command: &mut Command) -> Result<()> {
+        let mut child = command.stdout(Stdio::piped()).spawn().context("could not start cargo")?;
+        let output = child.stdout.take().context("cargo has no output")?;
+        let failed_before = self.failed;
+        for line in BufReader::new(output).lines() {
+            let line = line.context("could not read what the tests print")?;
+            self.read(&line);
+            writeln!(std::io::stdout().lock(), "{line}")?;
+        }
+        let status = child.wait()?;
+        if !status.success() && self.failed == failed_before {
+            bail!("the tests could not be run ({status})");
+        }
+        Ok(())
+    }
+
+    /// Adds a runner's closing line, `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+    fn read(&mut self, line: &str) {
+        let Some(summary) = line.strip_prefix("test result: ") else { return };
+        let number = |word: &str| {
+            let before = summary.split(word).next().filter(|before| *before != summary)?;
+            before.trim_end().rsplit(' ').next()?.parse::<u64>().ok()
+        };
+        self.passed += number(" passed").unwrap_or(0);
+        self.failed += number(" failed").unwrap_or(0);
+        self.skipped += number(" ignored").unwrap_or(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_add_up() {
+        let mut count = Count::default();
+        count.read("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.66s");
+        count.read("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s");
+        count.read("test l01_passed_and_failed ... ok");
+        assert_eq!(count, Count { passed: 15, failed: 2, skipped: 1 });
+    }
+}
