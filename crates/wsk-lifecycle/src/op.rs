@@ -15,6 +15,9 @@
 //! - The payload (buffers, the socket being accepted) belongs to the future until `submit`; to the completion routine if
 //!   it finds the mark of a drop or a park; to the future again once it sees `Back`.
 //! - The IRP is reused only by `reset`, which its owner calls when nobody else holds the operation.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use crate::primitives::{AtomicU8, Ordering};
 

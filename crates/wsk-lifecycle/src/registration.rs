@@ -9,6 +9,9 @@
 //! Beside the state stands the mark *terminal*, set by unload: no registering begins any more. In (2) and (4) one owner acts,
 //! and everybody else waits for its event. The owner sets the event before it leaves (2) or (4), and clears it after it
 //! has entered: who finds the event set too early just looks again.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use crate::primitives::{AtomicU8, Ordering};
 

@@ -13,6 +13,9 @@
 //! ```
 //!
 //! The phase and both counts share one word, so that every decision is one atomic step (L18).
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use crate::primitives::{AtomicU64, Ordering};
 

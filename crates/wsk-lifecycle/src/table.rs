@@ -2,6 +2,9 @@
 //!
 //! It locks nothing and allocates nothing by itself: the owner makes a [`Chunk`] outside its lock and hands it in. A slot is
 //! reserved before the call that may produce a socket (L14), so that entering the socket cannot fail.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 #![allow(unsafe_code)] // to make large arrays on the heap, in `boxed_array`
 

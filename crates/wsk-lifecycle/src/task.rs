@@ -1,5 +1,8 @@
 //! One task between its wakers and its runner: it is on a queue at most once, polled by one runner at a time, and no wake
 //! is lost.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use crate::primitives::{AtomicU8, Ordering};
 
