@@ -44,23 +44,22 @@ pub struct Artifacts {
 
 /// Builds the driver and gives the paths of what came out.
 pub fn driver(profile: Profile) -> Result<Artifacts> {
-    let builder = Builder::prepare()?;
-    let mut cargo = builder.cargo("build");
+    let mut cargo = if cfg!(windows) { cargo("build") } else { Builder::prepare()?.cargo("build") };
     cargo.args(["--package", "wskclient", "--lib"]);
     if profile == Profile::Release {
         cargo.arg("--release");
     }
     run(&mut cargo)?;
-    collect(&builder.output(profile), &target("wskclient").join(profile.to_string()))
+    collect(&output(profile), &target("wskclient").join(profile.to_string()))
 }
 
 /// Checks the crates that only a driver build compiles, with clippy where the toolchain has it.
 pub fn check() -> Result<()> {
     let builder = Builder::prepare()?;
-    if matches!(builder.toolchain.rust, Rust::FromSource { .. }) {
-        if let Err(error) = apt::ensure(&["rust-web-clippy"], "linting the driver") {
-            eprintln!("checking without clippy: {error:#}");
-        }
+    if matches!(builder.toolchain.rust, Rust::FromSource { .. })
+        && let Err(error) = apt::ensure(&["rust-web-clippy"], "linting the driver")
+    {
+        eprintln!("checking without clippy: {error:#}");
     }
     run(builder.lint().args(["--package", "wsk-sys", "--package", "wsk", "--package", "wskclient", "--lib"]))
 }
@@ -72,6 +71,18 @@ fn collect(from: &Path, to: &Path) -> Result<Artifacts> {
         pdb: copy_if_changed(&from.join("wskclient.pdb"), to.join("wskclient.pdb"))?,
         map: copy_if_changed(&from.join("deps/wskclient.map"), to.join("wskclient.map"))?,
     })
+}
+
+/// Where cargo puts what it builds.
+fn output(profile: Profile) -> PathBuf {
+    target("driver").join(TARGET).join(profile.to_string())
+}
+
+/// A command of cargo for the driver's target: on Windows with a WDK there is nothing to add.
+fn cargo(command: &str) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root()).arg(command).args(["--target", TARGET, "--target-dir"]).arg(target("driver"));
+    cargo
 }
 
 /// A toolchain, a kit, and the environment that makes cargo build drivers with them.
@@ -92,11 +103,6 @@ impl Builder {
         Ok(Self { toolchain, kit, wrapper })
     }
 
-    /// Where cargo puts what it builds.
-    fn output(&self, profile: Profile) -> PathBuf {
-        target("driver").join(TARGET).join(profile.to_string())
-    }
-
     /// The command of cargo that checks most: clippy, if it is of the compiler that builds the driver.
     fn lint(&self) -> Command {
         match &self.toolchain.rust {
@@ -114,8 +120,7 @@ impl Builder {
     }
 
     fn cargo(&self, command: &str) -> Command {
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(root()).arg(command).args(["--target", TARGET, "--target-dir"]).arg(target("driver"));
+        let mut cargo = cargo(command);
         self.set_rust(&mut cargo);
         self.set_tools(&mut cargo);
         cargo

@@ -98,7 +98,8 @@ fn compile(llvm: &Llvm, scratch: &Path, name: &str) -> Result<PathBuf> {
     let mut command = Command::new(llvm.tool("clang-cl"));
     command.args(["--target=x86_64-pc-windows-msvc", "/c", "/O2", "/GS-", "/W4", "/WX", "/X", "/kernel", "/Brepro"]);
     // No default libraries are named, and anonymous members are the WDK's way.
-    command.args(["/Zl", "-fno-builtin", "-fms-extensions", "-Wno-microsoft-anon-tag", "-Wno-missing-declarations", "-Wno-unused-command-line-argument"]);
+    command.args(["/Zl", "-fno-builtin", "-fms-extensions", "-Wno-microsoft-anon-tag", "-Wno-missing-declarations"]);
+    command.arg("-Wno-unused-command-line-argument");
     command.args(DEFINITIONS.iter().map(|definition| format!("/D{definition}")));
     command.args(include_folders().iter().map(|folder| format!("/I{}", folder.display())));
     command.arg(format!("/Fo{}", object.display())).arg("--").arg(root().join("sdk/src").join(format!("{name}.c")));
