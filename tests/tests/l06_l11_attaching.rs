@@ -12,7 +12,7 @@ use ntbench::{Config, NtStatus, When};
 use support::story::*;
 use support::{
     Departing, Loaded, Rig, Steps, Story, address, address_since, arrive, assert_clean, assert_nothing_left, bounded, config, config_nmr,
-    depart, depart_once, expect_departed, isolated, load, peers, rig, rig_for_ever, rig_with, state_when, unload_clean, until,
+    depart, depart_once, expect_departed, isolated, load, peers, rig_for_ever, state_when, unload_clean, until,
 };
 
 /// The driver, without a provider yet, on this bench.
@@ -113,6 +113,48 @@ isolated! {
         assert!(binding_blocks(&loaded) > 0, "{:?}", loaded.bench().stats().pool.tags);
         depart(loaded.bench());
         until(&loaded, "the memory of the binding is given back", || binding_blocks(&loaded) == 0);
+        unload_clean(&loaded);
+    }
+
+    #[test]
+    fn l06_a_provider_without_our_version_is_not_asked() {
+        let (_, loaded) = waiting(config());
+        loaded.bench().provider().offer_versions(0x0200, 0x0300);
+        arrive(loaded.bench());
+        let story = Story::of(&loaded);
+        assert_eq!((provider_answers(&story), client_answers(&story)), (vec![], vec![NtStatus::NOINTERFACE]), "{story}");
+        assert_eq!(binding_blocks(&loaded), 0, "{:?}", loaded.bench().stats().pool.tags);
+        depart(loaded.bench());
+        loaded.bench().provider().offer_versions(0x0100, 0x0300);
+        arrive(loaded.bench());
+        peers::echoed(address(&loaded));
+        unload_clean(&loaded);
+    }
+
+    #[test]
+    fn l07_another_version_is_offered_in_the_same_callback() {
+        let (_, loaded) = waiting(config());
+        loaded.bench().provider().offer_versions(0x0100, 0x0101);
+        loaded.bench().provider().set_faults(Faults { client_version: 0x0101, ..Faults::default() });
+        arrive(loaded.bench());
+        let story = Story::of(&loaded);
+        story.expect_count("attach callback", 1, attach_call);
+        assert_eq!(provider_answers(&story), [NtStatus::NOINTERFACE, NtStatus::SUCCESS], "{story}");
+        assert_eq!(client_answers(&story), [NtStatus::SUCCESS], "{story}");
+        peers::echoed(address(&loaded));
+        unload_clean(&loaded);
+    }
+
+    #[test]
+    fn l07_a_provider_that_wants_none_of_our_versions_is_left() {
+        let (_, loaded) = waiting(config());
+        loaded.bench().provider().offer_versions(0x0100, 0x0200);
+        loaded.bench().provider().set_faults(Faults { client_version: 0x0200, ..Faults::default() });
+        arrive(loaded.bench());
+        let story = Story::of(&loaded);
+        assert_eq!(provider_answers(&story), [NtStatus::NOINTERFACE, NtStatus::NOINTERFACE], "{story}");
+        assert_eq!(client_answers(&story), [NtStatus::NOINTERFACE], "{story}");
+        assert_eq!(binding_blocks(&loaded), 0, "{:?}", loaded.bench().stats().pool.tags);
         unload_clean(&loaded);
     }
 

@@ -90,12 +90,18 @@ impl Counters {
     }
 }
 
+/// The lowest and the highest version that a provider says it has.
+#[derive(Clone, Copy)]
+struct Versions(u16, u16);
+
 /// The WSK provider of a bench. It can be there several times: one that departs lives on beside the one that
 /// has arrived since, until its clients have let it go.
 pub struct Provider {
     shared: Arc<Shared>,
     /// NMR handle of the instance that is registered.
     registered: Mutex<Option<usize>>,
+    /// What the next instance says that it has.
+    versions: Mutex<Versions>,
 }
 
 impl Provider {
@@ -104,7 +110,13 @@ impl Provider {
         let host = Host::start(settings.reactors, crate::ke::processor::adopt)?;
         let (faults, counters) = Default::default();
         let shared = Arc::new(Shared { transport: Arc::new(host), faults, counters });
-        Ok(Self { shared, registered: Mutex::new(None) })
+        let versions = Versions(WSK_VERSION_1_0, WSK_VERSION_1_0);
+        Ok(Self { shared, registered: Mutex::new(None), versions: Mutex::new(versions) })
+    }
+
+    /// The versions that it offers to clients from its next arrival on.
+    pub fn offer_versions(&self, lowest: u16, highest: u16) {
+        *self.versions.lock().unwrap() = Versions(lowest, highest);
     }
 
     /// Registers with the NMR. Clients that are registered already are attached before this returns, or later, as the
@@ -114,7 +126,7 @@ impl Provider {
         if registered.is_some() {
             return NtStatus::OBJECT_NAME_COLLISION;
         }
-        match register(&self.shared) {
+        match register(&self.shared, *self.versions.lock().unwrap()) {
             Ok(handle) => *registered = Some(handle),
             Err(status) => return status,
         }
@@ -232,8 +244,6 @@ const MODULE: NPI_MODULEID = NPI_MODULEID {
 };
 static MODULE_ID: Pinned<NPI_MODULEID> = Pinned(MODULE);
 static NPI_ID: GUID = NPI_WSK_INTERFACE_ID;
-static VERSIONS: WSK_PROVIDER_CHARACTERISTICS =
-    WSK_PROVIDER_CHARACTERISTICS { HighestVersion: WSK_VERSION_1_0, LowestVersion: WSK_VERSION_1_0 };
 
 /// What the NMR reads as long as the provider is registered.
 struct Pinned<T>(T);
@@ -242,29 +252,33 @@ struct Pinned<T>(T);
 // SAFETY: written never again.
 unsafe impl<T> Sync for Pinned<T> {}
 
-static CHARACTERISTICS: Pinned<NPI_PROVIDER_CHARACTERISTICS> = Pinned(NPI_PROVIDER_CHARACTERISTICS {
-    Version: 0,
-    Length: size_of::<NPI_PROVIDER_CHARACTERISTICS>() as u16,
-    ProviderAttachClient: Some(client::attach),
-    ProviderDetachClient: Some(client::detach),
-    ProviderCleanupBindingContext: Some(client::cleanup),
-    ProviderRegistrationInstance: NPI_REGISTRATION_INSTANCE {
+/// What an instance registers with. The NMR and clients read it at any time: it is kept for the life of the process.
+fn characteristics(Versions(lowest, highest): Versions) -> *const NPI_PROVIDER_CHARACTERISTICS {
+    let versions = Box::leak(Box::new(WSK_PROVIDER_CHARACTERISTICS { HighestVersion: highest, LowestVersion: lowest }));
+    Box::leak(Box::new(NPI_PROVIDER_CHARACTERISTICS {
         Version: 0,
-        Size: size_of::<NPI_REGISTRATION_INSTANCE>() as u16,
-        NpiId: &raw const NPI_ID,
-        ModuleId: &raw const MODULE_ID.0,
-        Number: 0,
-        NpiSpecificCharacteristics: (&raw const VERSIONS).cast(),
-    },
-});
+        Length: size_of::<NPI_PROVIDER_CHARACTERISTICS>() as u16,
+        ProviderAttachClient: Some(client::attach),
+        ProviderDetachClient: Some(client::detach),
+        ProviderCleanupBindingContext: Some(client::cleanup),
+        ProviderRegistrationInstance: NPI_REGISTRATION_INSTANCE {
+            Version: 0,
+            Size: size_of::<NPI_REGISTRATION_INSTANCE>() as u16,
+            NpiId: &raw const NPI_ID,
+            ModuleId: &raw const MODULE_ID.0,
+            Number: 0,
+            NpiSpecificCharacteristics: (&raw const *versions).cast(),
+        },
+    }))
+}
 
 #[allow(unsafe_code)] // The NMR's functions.
-fn register(shared: &Arc<Shared>) -> Result<usize, NtStatus> {
+fn register(shared: &Arc<Shared>, versions: Versions) -> Result<usize, NtStatus> {
     let mut handle: *mut c_void = std::ptr::null_mut();
     // The NMR's callbacks use it at any time: it is kept for the life of the process.
     let context = Arc::into_raw(Arc::clone(shared)).cast_mut().cast();
-    // SAFETY: the characteristics are static, the context stays.
-    let status = unsafe { nmr::NmrRegisterProvider(&raw const CHARACTERISTICS.0, context, &raw mut handle) };
+    // SAFETY: the characteristics and the context stay.
+    let status = unsafe { nmr::NmrRegisterProvider(characteristics(versions), context, &raw mut handle) };
     if status.is_failure() {
         return Err(status);
     }
