@@ -44,6 +44,18 @@ pub unsafe extern "win64" fn IoCancelIrp(irp: *mut IRP) -> u8 {
         return 0;
     }
     header.note(Step::CancelRequested);
+    header.cancelling.fetch_add(1, Ordering::AcqRel);
+    // SAFETY: the caller vouches for the IRP. Its header stays for a while even if the caller is wrong.
+    let cancelled = unsafe { cancel(irp) };
+    header.cancelling.fetch_sub(1, Ordering::AcqRel);
+    cancelled.into()
+}
+
+/// Calls the cancel routine, if there is one.
+///
+/// # Safety
+/// `irp` is valid.
+unsafe fn cancel(irp: *mut IRP) -> bool {
     let old = acquire();
     // SAFETY: the caller vouches for the IRP.
     let routine = unsafe {
@@ -52,7 +64,7 @@ pub unsafe extern "win64" fn IoCancelIrp(irp: *mut IRP) -> u8 {
     };
     let Some(routine) = routine else {
         release(old);
-        return 0;
+        return false;
     };
     let slot = thread::slot();
     slot.push(Kind::Cancel, routine as usize);
@@ -64,7 +76,7 @@ pub unsafe extern "win64" fn IoCancelIrp(irp: *mut IRP) -> u8 {
         routine(device, irp);
     }
     slot.pop();
-    1
+    true
 }
 
 /// # IRQL

@@ -60,6 +60,8 @@ pub(crate) struct Header {
     history: AtomicU64,
     /// Context of `IoSetCompletionRoutineEx`, if armed and not run.
     pub armed: AtomicUsize,
+    /// Calls of `IoCancelIrp` that have not returned.
+    pub cancelling: AtomicUsize,
     site: usize,
     size: usize,
 }
@@ -124,6 +126,13 @@ pub(crate) fn header<'a>(function: &str, irp: *mut IRP) -> Option<&'a Header> {
     header
 }
 
+/// Reports an IRP that its owner is done with while somebody cancels it: nobody held it for that time.
+fn check_held(irp: *mut IRP, header: &Header, done: &str) {
+    if header.cancelling.load(Ordering::Acquire) != 0 {
+        misused("L37", irp, header, &format!("is {done} while IoCancelIrp works on it"));
+    }
+}
+
 /// Reports what an IRP was used for wrongly, with its history.
 #[cold]
 pub(crate) fn misused(rule: &'static str, irp: *mut IRP, header: &Header, what: &str) {
@@ -147,6 +156,7 @@ pub(crate) fn allocate(stack_size: i8, site: usize) -> *mut IRP {
         state: AtomicU8::new(State::Fresh as u8),
         history: AtomicU64::new(Step::Allocated as u64),
         armed: AtomicUsize::new(0),
+        cancelling: AtomicUsize::new(0),
         site,
         size,
     };
@@ -291,6 +301,7 @@ pub(crate) fn free(irp: *mut IRP) {
     if header.armed.load(Ordering::Acquire) != 0 {
         misused("L31", irp, header, "is freed while armed by IoSetCompletionRoutineEx: its memory and reference are lost");
     }
+    check_held(irp, header, "freed");
     header.set(State::Freed);
     header.note(Step::Freed);
     if let Some(live) = shard(irp as usize).lock().as_mut() {
@@ -348,6 +359,7 @@ pub unsafe extern "win64" fn IoReuseIrp(irp: *mut IRP, status: NtStatus) {
     if header.armed.load(Ordering::Acquire) != 0 {
         misused("L31", irp, header, "is reused while armed by IoSetCompletionRoutineEx: its memory and reference are lost");
     }
+    check_held(irp, header, "reused");
     // SAFETY: the IRP is the driver's and not in use; its stack locations follow it.
     unsafe {
         let stack_size = (*irp).StackCount;
