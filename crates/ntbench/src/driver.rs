@@ -206,19 +206,22 @@ impl Driver {
 fn phases(events: &[trace::Event], began: Duration) -> Vec<Phase> {
     use trace::Kind as K;
     let mut phases = Vec::new();
-    let mut open: Vec<(&'static str, usize, Duration)> = Vec::new();
+    let mut open: Vec<(&'static str, Duration)> = Vec::new();
     for event in events {
-        let mut begin = |name, object| open.push((name, object, event.time));
+        let mut begin = |name| open.push((name, event.time));
         match event.kind {
-            K::DeregisterCall { side: Side::Client, registration } => begin("deregister", registration),
-            K::DetachCall { side: Side::Client, binding } => begin("detach callback", binding),
-            K::WaitBegin { side: Side::Client, registration } => begin("wait for deregistration", registration),
-            K::DetachReturn { side: Side::Client, binding, status } if status == NtStatus::PENDING => {
-                close(&mut open, &mut phases, "detach callback", event, began, status.to_string());
-                open.push(("drain, to detach complete", binding, event.time));
+            K::DeregisterCall { side: Side::Client, .. } => begin("deregister"),
+            K::DetachCall { side: Side::Client, .. } => {
+                // The completion may come before the callback has returned (N7).
+                begin("drain, to detach complete");
+                begin("detach callback");
             }
+            K::WaitBegin { side: Side::Client, .. } => begin("wait for deregistration"),
             K::DetachReturn { side: Side::Client, status, .. } => {
                 close(&mut open, &mut phases, "detach callback", event, began, status.to_string());
+                if status != NtStatus::PENDING {
+                    open.pop_if(|(name, _)| *name == "drain, to detach complete");
+                }
             }
             K::DetachComplete { side: Side::Client, .. } => {
                 close(&mut open, &mut phases, "drain, to detach complete", event, began, String::new());
@@ -241,7 +244,7 @@ fn phases(events: &[trace::Event], began: Duration) -> Vec<Phase> {
 
 /// Ends the phase of this name that began last.
 fn close(
-    open: &mut Vec<(&'static str, usize, Duration)>,
+    open: &mut Vec<(&'static str, Duration)>,
     phases: &mut Vec<Phase>,
     name: &'static str,
     event: &trace::Event,
@@ -249,7 +252,7 @@ fn close(
     detail: String,
 ) {
     if let Some(at) = open.iter().rposition(|(other, ..)| *other == name) {
-        let (_, _, start) = open.remove(at);
+        let (_, start) = open.remove(at);
         phases.push(Phase { name, at: start.saturating_sub(began), took: event.time - start, detail });
     }
 }

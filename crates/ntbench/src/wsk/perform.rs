@@ -2,15 +2,17 @@
 
 #![allow(unsafe_code)] // An IRP that was given for an object that is gone.
 
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
+use nt_abi::ke::DISPATCH_LEVEL;
 use nt_abi::{IRP, NtStatus};
 
 use super::faults::Action;
 use super::request::{Outcome, Owner, Request};
 use super::socket::Hold;
 use crate::io;
+use crate::ke::{irql, processor};
 
 /// The outcome of a function that has its result at once.
 pub(super) fn answer(request: Request, result: Result<usize, NtStatus>) -> Outcome {
@@ -67,13 +69,21 @@ fn later(outcome: Outcome) -> NtStatus {
     NtStatus::PENDING
 }
 
-/// Another thread completes while this one waits; the function returns STATUS_PENDING.
+/// One at a time: each keeps a processor while it waits for a thread that needs another one.
+static ELSEWHERE: Mutex<()> = Mutex::new(());
+
+/// Another thread completes while this one waits; the function returns STATUS_PENDING. Where no processor is left for the
+/// other thread, the request completes as in [`later`].
 fn elsewhere(outcome: Outcome) -> NtStatus {
+    let turn = ELSEWHERE.try_lock();
+    if turn.is_err() || (processor::count() == 1 && irql::current() == DISPATCH_LEVEL) {
+        return later(outcome);
+    }
     if let Outcome::Done(request, status, information) = outcome {
         request.pend();
         let (done, wait) = mpsc::channel::<()>();
         let body = move || {
-            crate::ke::processor::adopt(crate::rng::below(64) as u32);
+            processor::adopt(crate::rng::below(64) as u32);
             request.complete(status, information);
             drop(done);
         };
