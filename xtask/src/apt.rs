@@ -54,7 +54,7 @@ fn root_prefix() -> Option<&'static [&'static str]> {
 }
 
 fn install(prefix: &[&str], packages: &[&str]) -> Result<()> {
-    let mut command = apt(prefix, &["install", "-y", "-qq", "--no-install-recommends"]);
+    let mut command = apt(prefix, &["install", "-y", "-qq", "--no-remove", "--no-install-recommends"]);
     run(command.args(packages))
 }
 
