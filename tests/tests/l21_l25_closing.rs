@@ -26,11 +26,15 @@ fn provider_goes_and_comes(loaded: &Loaded) -> std::net::SocketAddr {
     address_since(loaded, first)
 }
 
-/// Functions of sockets that end late, from other threads, or inline with STATUS_PENDING.
+/// Functions of sockets that end late, from other threads, before their call returns, or inline with STATUS_PENDING.
 fn in_every_order() -> Faults {
     let rule = |function, chance, action| Rule { function, when: When::Chance(chance), action };
     let transfers = [Function::Receive, Function::Send].into_iter().flat_map(|function| {
-        [rule(function, 0.1, Action::Late(Duration::from_millis(1))), rule(function, 0.3, Action::Pending)]
+        [
+            rule(function, 0.1, Action::Late(Duration::from_millis(1))),
+            rule(function, 0.2, Action::BeforeReturn),
+            rule(function, 0.3, Action::Pending),
+        ]
     });
     let closes = [rule(Function::Close, 0.5, Action::Late(Duration::from_millis(2))), rule(Function::Close, 0.5, Action::Pending)];
     Faults { rules: transfers.chain(closes).collect(), ..Faults::default() }

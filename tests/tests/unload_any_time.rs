@@ -90,6 +90,8 @@ fn disorder() -> Faults {
         rule(Function::Send, 0.1, late(900)),
         rule(Function::Accept, 0.1, late(300)),
         rule(Function::Close, 0.3, late(1500)),
+        rule(Function::Receive, 0.1, Action::BeforeReturn),
+        rule(Function::Send, 0.1, Action::BeforeReturn),
         rule(Function::Receive, 0.3, Action::Pending),
         rule(Function::Send, 0.3, Action::Pending),
         rule(Function::Socket, 0.3, late(700)),
