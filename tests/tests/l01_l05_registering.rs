@@ -8,7 +8,7 @@ use ntbench::trace::Kind;
 use ntbench::{Config, LoadError, Verifier, When};
 use support::story::*;
 use support::{
-    Loaded, Rig, Story, address, address_since, arrive, assert_nothing_left, bounded, config, config_nmr, depart, depart_once,
+    Loaded, Rig, SERVICE, Story, address, address_since, arrive, assert_nothing_left, bounded, config, config_nmr, depart, depart_once,
     expect_departed, image, isolated, load, peers, rig, rig_for_ever, rig_with, state_when, unload_clean,
 };
 
@@ -41,11 +41,12 @@ fn steps_of_a_load(rig: &Rig) -> Vec<(&'static str, u64)> {
 fn load_with_fault(rig: &Rig, name: &'static str, nth: u64) -> bool {
     let first = rig.bench().trace().len();
     rig.bench().fail(name, When::Nth(nth));
-    let outcome = bounded(rig.bench(), name, || rig.load());
+    let outcome = bounded(rig.bench(), name, || rig.bench().load(SERVICE, &image()));
     rig.bench().no_faults();
     let failed = match outcome {
-        Ok(loaded) => bounded(rig.bench(), name, || loaded.unload()).map(|_| false).expect("it unloads"),
-        Err(error) => matches!(error.downcast_ref(), Some(LoadError::DriverEntry(_))) || panic!("{error:#}"),
+        Ok(driver) => bounded(rig.bench(), name, || driver.unload()).map(|_| false).expect("it unloads"),
+        Err(LoadError::DriverEntry(_)) => true,
+        Err(error) => panic!("{error}"),
     };
     let story = Story::since(rig.bench(), first);
     let (registered, left) = (story.count(registered), story.count(deregister_call));

@@ -72,9 +72,6 @@ fn later(outcome: Outcome) -> NtStatus {
 /// One at a time: each keeps a processor while it waits for a thread that needs another one.
 static ELSEWHERE: Mutex<()> = Mutex::new(());
 
-/// How long a function waits for another thread to complete its IRP.
-const PATIENCE: Duration = Duration::from_millis(20);
-
 /// Another thread completes while this one waits; the function returns STATUS_PENDING. Where no processor is left for the
 /// other thread, the request completes as in [`later`].
 fn elsewhere(outcome: Outcome) -> NtStatus {
@@ -91,8 +88,7 @@ fn elsewhere(outcome: Outcome) -> NtStatus {
             drop(done);
         };
         if std::thread::Builder::new().name(String::from("completer")).spawn(body).is_ok() {
-            // Not for ever: its completion routine may need a processor, and this thread may hold the last one.
-            let _ = wait.recv_timeout(PATIENCE);
+            let _ = wait.recv();
         }
     }
     NtStatus::PENDING
