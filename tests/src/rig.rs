@@ -59,8 +59,9 @@ impl Rig {
     /// Loads the driver.
     pub fn load(&self) -> Result<Loaded> {
         let first = self.bench.trace().len();
-        let driver = self.bench.load(SERVICE, &self.image);
-        let driver = driver.with_context(|| format!("could not load {}", self.image.display()))?;
+        // The error's text has its causes in it.
+        let failed = |error| anyhow!("could not load {}: {error}", self.image.display());
+        let driver = self.bench.load(SERVICE, &self.image).map_err(failed)?;
         Ok(Loaded { bench: Arc::clone(&self.bench), driver, first })
     }
 }

@@ -46,6 +46,27 @@ fn work_at_detach(events: &[Event]) -> Option<String> {
     events.iter().rev().find_map(|event| {
         let Kind::DbgPrint { text } = &event.kind else { return None };
         let (_, work) = text.split_once("detach pending, ")?;
-        Some(work.trim().to_owned())
+        Some(work.trim().split(", ").map(singular).collect::<Vec<_>>().join(", "))
     })
+}
+
+/// `1 calls in flight` as people say it.
+fn singular(text: &str) -> String {
+    match text {
+        "1 calls in flight" => "1 call in flight".to_owned(),
+        "1 sockets" => "1 socket".to_owned(),
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!(singular("1 calls in flight"), "1 call in flight");
+        assert_eq!(singular("11 calls in flight"), "11 calls in flight");
+        assert_eq!(singular("2 sockets"), "2 sockets");
+    }
 }

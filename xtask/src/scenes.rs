@@ -6,6 +6,7 @@
 use std::{
     env,
     ffi::OsString,
+    net::IpAddr,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
@@ -39,7 +40,7 @@ pub struct RunArguments {
     #[arg(long)]
     port: Option<u16>,
     /// The address to echo at: one or several, separated by commas, or * for all (default: 127.0.0.1 and ::1)
-    #[arg(long)]
+    #[arg(long, value_parser = addresses)]
     address: Option<String>,
     /// Where everything random begins
     #[arg(long)]
@@ -112,6 +113,12 @@ impl BenchArguments {
     }
 }
 
+/// Checks what the driver takes for `EchoAddress`: it would go on without an address that it does not understand.
+fn addresses(text: &str) -> Result<String, String> {
+    let wrong = text.split(',').find(|entry| *entry != "*" && entry.parse::<IpAddr>().is_err());
+    wrong.map_or_else(|| Ok(text.to_owned()), |entry| Err(format!("'{entry}' is neither an IP address nor *")))
+}
+
 fn option(name: &str, value: &Option<impl ToString>) -> Vec<OsString> {
     value.iter().flat_map(|value| [name.into(), value.to_string().into()]).collect()
 }
@@ -144,4 +151,17 @@ fn become_program(mut program: Command) -> Result<ExitCode> {
 #[cfg(not(unix))]
 fn become_program(_: Command) -> Result<ExitCode> {
     bail!("the bench runs on Linux on x86-64 only")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_checked_before_anything_is_built() {
+        assert!(addresses("127.0.0.1,::1").is_ok());
+        assert!(addresses("*").is_ok());
+        assert!(addresses("localhost").is_err());
+        assert!(addresses("127.0.0.1,").is_err());
+    }
 }

@@ -22,6 +22,8 @@ use crate::Image;
 const PERIOD: Duration = Duration::from_millis(200);
 /// How often they are printed at most where they cannot be overwritten.
 const LINE_PERIOD: Duration = Duration::from_secs(2);
+/// STATUS_ADDRESS_ALREADY_EXISTS, as the driver prints it.
+const ADDRESS_TAKEN: &str = "0xc000020a";
 /// The exit status of a program that Ctrl-C ended.
 const INTERRUPTED: i32 = 130;
 
@@ -65,7 +67,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let (sender, messages) = channel();
     stop_at_signals(sender.clone())?;
-    rig.bench().subscribe(move |event| tell(event, &sender));
+    if !arguments.events {
+        rig.bench().subscribe(move |event| tell(event, &sender));
+    }
     let driver = rig.load()?;
     serve(&driver, &messages, arguments.events);
     let verdict = end(&driver)?;
@@ -119,8 +123,8 @@ fn tell(event: &Event, sender: &Sender<Message>) {
 
 /// What the driver printed, with a hint where one helps.
 fn explain(text: &str) -> String {
-    if text.contains("cannot listen at") && text.contains("ADDRESS_ALREADY") {
-        return format!("{text}\n  Another program has this port. The driver tries again until it is free; --port takes another one.");
+    if text.contains("cannot listen at") && text.contains(ADDRESS_TAKEN) {
+        return format!("{text}\n  Another program has this port; the driver tries again until it is free. (--port takes another one.)");
     }
     text.to_owned()
 }
@@ -153,7 +157,7 @@ fn end(driver: &Loaded) -> Result<Verdict> {
 /// Lines, and below them the figures of the moment: on a terminal in place, elsewhere as lines when they change.
 struct Display {
     bar: Option<ProgressBar>,
-    shown: Stats,
+    shown: String,
     at: Instant,
     bytes: u64,
 }
@@ -164,7 +168,7 @@ impl Display {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
             bar.with_style(ProgressStyle::with_template("{wide_msg}").unwrap_or(ProgressStyle::default_spinner()))
         });
-        Self { bar, shown: Stats::default(), at: Instant::now(), bytes: 0 }
+        Self { bar, shown: describe(&Stats::default()), at: Instant::now(), bytes: 0 }
     }
 
     fn line(&self, text: &str) {
@@ -175,16 +179,16 @@ impl Display {
     }
 
     fn figures(&mut self, stats: Stats) {
-        let text = || describe(&stats);
+        let text = describe(&stats);
         match &self.bar {
             Some(bar) => {
                 let rate = (stats.bytes_out - self.bytes) as f64 / self.at.elapsed().as_secs_f64();
-                bar.set_message(format!("{}, {}/s", text(), HumanBytes(rate as u64)));
+                bar.set_message(format!("{text}, {}/s", HumanBytes(rate as u64)));
                 (self.at, self.bytes) = (Instant::now(), stats.bytes_out);
             }
-            None if stats != self.shown && self.at.elapsed() >= LINE_PERIOD => {
-                say(&text());
-                (self.at, self.shown) = (Instant::now(), stats);
+            None if text != self.shown && self.at.elapsed() >= LINE_PERIOD => {
+                say(&text);
+                (self.at, self.shown) = (Instant::now(), text);
             }
             None => {}
         }
