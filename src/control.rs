@@ -201,7 +201,7 @@ unsafe fn handle(request: WDFREQUEST, input_length: usize, code: ULONG) -> Resul
     RequestHeader::check(input).map_err(|error| (header_status(error), 0))?;
     match asked {
         // SAFETY: as the caller promises; the input is not used any more.
-        Request::State => unsafe { answer_state(request, driver) },
+        Request::State => unsafe { answer_state(request, &driver) },
         Request::Deactivate => driver.deactivate().map(|()| 0).map_err(|status| (status, 0)),
         Request::Activate => driver.activate().map(|()| 0).map_err(|status| (status, 0)),
     }

@@ -9,6 +9,7 @@ use core::cell::UnsafeCell;
 use control_abi::{Gate, Registration, State};
 use wdk_sys::GUID;
 use wsk::raw::Device;
+use wsk::sync::Event;
 use wsk::{Binding, Client, Handler, NtStatus, Runtime, Trace};
 
 use crate::echo::Echo;
@@ -22,12 +23,14 @@ const MODULE_ID: GUID =
 /// The driver.
 ///
 /// # Invariants
-/// `running` is written by [`start`](Self::start) before the device admits requests, and by [`stop`](Self::stop) when it
-/// does no more; in between it is only read.
+/// `running` is written by [`start`](Self::start) before the device's callbacks are admitted, and by [`stop`](Self::stop)
+/// when they are no more; in between it is only read.
 pub(crate) struct Driver {
     parameters: Parameters,
     echo: Echo,
     running: UnsafeCell<Option<Running>>,
+    /// Set by the last callback of the device that is in here when the driver goes; see [`entry::driver`](crate::entry::driver).
+    pub(crate) left: Event,
 }
 
 struct Running {
@@ -43,9 +46,9 @@ impl Driver {
     ///
     /// # Errors
     /// No memory.
-    pub(crate) fn new(parameters: Parameters, _device: Device) -> Result<Self, NtStatus> {
+    pub(crate) fn new(parameters: Parameters) -> Result<Self, NtStatus> {
         let echo = Echo::new(&parameters)?;
-        Ok(Self { parameters, echo, running: UnsafeCell::new(None) })
+        Ok(Self { parameters, echo, running: UnsafeCell::new(None), left: Event::notification(false)? })
     }
 
     /// Starts the executor and registers with the NMR (L01). It does not wait for WSK (L05).
@@ -61,11 +64,11 @@ impl Driver {
         let client = match started.and_then(|client| client.register().map(|()| client)) {
             Ok(client) => client,
             Err(status) => {
-                runtime.shutdown();
+                drop(runtime);
                 return Err(status);
             }
         };
-        // SAFETY: nobody reads it before the device admits requests.
+        // SAFETY: nobody reads it before callbacks are admitted.
         unsafe { *self.running.get() = Some(Running { runtime, client }) };
         Ok(())
     }
@@ -75,16 +78,15 @@ impl Driver {
     /// # IRQL
     /// `PASSIVE_LEVEL`, with no lock held.
     pub(crate) fn stop(&self) {
-        // SAFETY: the device admits requests no more, so nobody else reads it.
+        // SAFETY: callbacks are not admitted any more, so nobody else reads it.
         let Some(running) = (unsafe { (*self.running.get()).take() }) else { return };
         self.echo.stop(running.client.binding(), self.parameters.stop_grace);
-        running.client.shutdown();
         drop(running.client);
-        running.runtime.shutdown();
+        drop(running.runtime);
     }
 
     fn client(&self) -> Option<&Client> {
-        // SAFETY: only read while the device admits requests.
+        // SAFETY: only read while callbacks are admitted.
         unsafe { &*self.running.get() }.as_ref().map(|running| &running.client)
     }
 
@@ -135,7 +137,7 @@ impl Driver {
             wsk::State::In => Registration::In,
             wsk::State::Leaving => Registration::Leaving,
         } as u32;
-        let Some(binding) = client.binding() else { return state };
+        let Some(binding) = client.binding().or_else(|| client.leaving()) else { return state };
         let work = binding.work();
         state.gate = if binding.is_open() { Gate::Open } else { Gate::Shut } as u32;
         state.in_flight = work.in_flight;
@@ -148,8 +150,9 @@ impl Driver {
 
 impl Handler for Driver {
     fn attached(&self, binding: Binding) {
+        let echo = core::ptr::from_ref(&self.echo);
         // SAFETY: the driver is freed after `stop` has waited for every task.
-        let echo: &'static Echo = unsafe { &*(&raw const self.echo) };
+        let echo: &'static Echo = unsafe { &*echo };
         echo.start(&binding);
     }
 

@@ -30,6 +30,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MOST: Duration = Duration::from_secs(8);
 /// How long to wait after an accept that failed for want of memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long our FIN may take.
+const FINISH_MOST: Duration = Duration::from_secs(30);
 /// How often a graceful stop looks whether all connections are gone.
 const STOP_LOOK: Duration = Duration::from_millis(10);
 
@@ -138,8 +140,8 @@ impl Echo {
                 Err(BindError::Open(OpenError::Detached) | BindError::Option(IoError::Detached) | BindError::Bind(IoError::Detached)) => {
                     return;
                 }
-                Err(BindError::Option(IoError::Provider(status))) if addresses == Addresses::Both => {
-                    log!("echo: no dual-stack sockets here ({status}): listening for each family");
+                Err(error) if addresses == Addresses::Both => {
+                    log!("echo: no listener for both families ({error}): one for each");
                     self.start_listening(&binding, IpAddr::V4(Ipv4Addr::UNSPECIFIED), Addresses::OwnFamily);
                     self.start_listening(&binding, IpAddr::V6(Ipv6Addr::UNSPECIFIED), Addresses::OwnFamily);
                     return;
@@ -203,21 +205,26 @@ impl Echo {
     }
 
     /// Echoes until the peer's FIN. Between bursts the connection holds no buffer if the provider tells when data comes, and
-    /// the smallest otherwise.
+    /// the smallest otherwise. It begins with a receive in any case: what came before the events were switched on is
+    /// not promised to be indicated.
     async fn echo(&self, stream: &mut TcpStream, admission: &Admission) -> Result<(), IoError> {
         let events = stream.enable_events()?;
-        let mut wished = if events { self.buffer_size } else { SMALLEST_BUFFER };
+        let mut wished = SMALLEST_BUFFER;
         loop {
+            match self.echo_burst(stream, admission, wished).await? {
+                Burst::Ended => return finish(stream).await,
+                Burst::Stopped => return self.stop_stream(stream).await,
+                Burst::Idle => wished = if events { self.buffer_size } else { SMALLEST_BUFFER },
+                Burst::Grow => {
+                    // There may be more already, of which nothing was said.
+                    wished = self.buffer_size;
+                    continue;
+                }
+            }
             match stream.readable().await {
                 Ok(()) => {}
-                Err(IoError::Cancelled) => return self.finish(stream).await,
+                Err(IoError::Cancelled) => return self.stop_stream(stream).await,
                 Err(error) => return Err(error),
-            }
-            match self.echo_burst(stream, admission, wished).await? {
-                Burst::Ended => return stream.finish().await,
-                Burst::Stopped => return self.finish(stream).await,
-                Burst::Idle => wished = if events { self.buffer_size } else { SMALLEST_BUFFER },
-                Burst::Grow => wished = self.buffer_size,
             }
         }
     }
@@ -238,15 +245,15 @@ impl Echo {
             self.counts.received.fetch_add(length, Ordering::Relaxed);
             buffer = stream.send(buffer).await.map_err(|failed| failed.error)?;
             self.counts.sent.fetch_add(length, Ordering::Relaxed);
-            if size < wished.max(self.buffer_size) && wished == SMALLEST_BUFFER {
+            if wished == SMALLEST_BUFFER && size < self.buffer_size {
                 return Ok(Burst::Grow);
             }
         }
     }
 
     /// Ends a connection from our side: our FIN, then what the peer still sends, to its FIN.
-    async fn finish(&self, stream: &mut TcpStream) -> Result<(), IoError> {
-        stream.finish().await?;
+    async fn stop_stream(&self, stream: &mut TcpStream) -> Result<(), IoError> {
+        finish(stream).await?;
         let mut buffer = Buffer::new(SMALLEST_BUFFER as usize).map_err(|_| IoError::OutOfMemory)?;
         loop {
             buffer = stream.receive_rest(buffer).await.map_err(|failed| failed.error)?;
@@ -254,6 +261,15 @@ impl Echo {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Sends our FIN. A peer that takes nothing may keep it from ever being done: then the connection is reset.
+async fn finish(stream: &mut TcpStream) -> Result<(), IoError> {
+    let limit = Sleep::new(FINISH_MOST).map_err(|_| IoError::OutOfMemory)?;
+    match first(stream.finish(), limit).await {
+        Either::First(finished) => finished,
+        Either::Second(()) => Err(IoError::Cancelled),
     }
 }
 

@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use wdk_sys::{DRIVER_OBJECT, NTSTATUS, PCUNICODE_STRING, WDFDRIVER};
 use wsk::NtStatus;
+use wsk::rundown::{Acquired, BeginEnd, Released, Right, Rundown};
 use wsk::sync::{Pool, tag};
 
 use crate::control::ControlDevice;
@@ -16,8 +17,15 @@ use crate::wdf;
 
 type DriverBox = allocator_api2::boxed::Box<Driver, Pool<{ tag(b"WskV") }>>;
 
-/// The driver's state, from the end of a successful [`start`] to [`unload`].
+/// The driver's state, from the middle of [`start`] to [`take_down`].
 static DRIVER: AtomicPtr<Driver> = AtomicPtr::new(null_mut());
+
+/// Who is in a callback of the device. Requests end before unload begins (L38), but the shutdown notification knows no such
+/// order: the device gets it until it is deleted, which is after `EvtDriverUnload`.
+static CALLBACKS: Rundown = Rundown::new();
+
+/// The driver, for one callback of the device.
+pub(crate) struct InCallback(&'static Driver);
 
 /// Called by FxDriverEntry. [`DRIVER_INITIALIZE`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nc-wdm-driver_initialize)
 ///
@@ -46,7 +54,7 @@ pub unsafe extern "system" fn driver_entry(driver: *mut DRIVER_OBJECT, registry_
 fn start(framework: WDFDRIVER) -> Result<(), NtStatus> {
     let parameters = Parameters::read(framework);
     let device = ControlDevice::create(framework)?;
-    let driver = match Driver::new(parameters, device.wdm()) {
+    let driver = match Driver::new(parameters) {
         Ok(driver) => driver,
         Err(status) => return Err(device.delete_after(status)),
     };
@@ -60,6 +68,8 @@ fn start(framework: WDFDRIVER) -> Result<(), NtStatus> {
         take_down();
         return Err(device.delete_after(status));
     }
+    // An image that was unloaded is loaded anew with its statics, so it is never opened twice.
+    let _ = CALLBACKS.open();
     device.open_for_requests();
     log!("loaded");
     Ok(())
@@ -82,21 +92,48 @@ unsafe extern "C" fn on_unload(_framework: WDFDRIVER) {
 /// # IRQL
 /// `PASSIVE_LEVEL`, with no lock held.
 fn take_down() {
-    let driver = DRIVER.swap(null_mut(), Ordering::AcqRel);
-    if driver.is_null() {
-        return;
+    let driver = DRIVER.load(Ordering::Acquire);
+    // SAFETY: freed below only, and then null.
+    let Some(running) = (unsafe { driver.as_ref() }) else { return };
+    if CALLBACKS.begin_end() == BeginEnd::Busy && CALLBACKS.release(Right::Enter) == Released::Held {
+        running.left.wait();
     }
-    // SAFETY: freed below only.
-    unsafe { &*driver }.stop();
-    // SAFETY: the driver has stopped: no callback, task or thread refers to it, and requests come no more.
+    running.stop();
+    DRIVER.store(null_mut(), Ordering::Release);
+    // SAFETY: the driver has stopped: no callback, task or thread refers to it, and no callback is admitted.
     drop(unsafe { DriverBox::from_raw_in(driver, Pool) });
 }
 
-/// The driver, for callbacks of the device, which come only while it exists.
+/// The driver, for a callback of the device; `None` while it is not up.
 ///
 /// # IRQL
 /// Any.
-pub(crate) fn driver() -> Option<&'static Driver> {
-    // SAFETY: stored by `start` before the device admits requests; freed when it does no more.
-    unsafe { DRIVER.load(Ordering::Acquire).as_ref() }
+pub(crate) fn driver() -> Option<InCallback> {
+    match CALLBACKS.acquire() {
+        // SAFETY: stored before callbacks were admitted, and not freed before this one has left.
+        Acquired::Granted => Some(InCallback(unsafe { &*DRIVER.load(Ordering::Acquire) })),
+        Acquired::Refused => None,
+        Acquired::RefusedLast => {
+            // SAFETY: `take_down` waits for the one who was last, which this attempt turned out to be.
+            unsafe { &*DRIVER.load(Ordering::Acquire) }.left.set();
+            None
+        }
+    }
+}
+
+impl core::ops::Deref for InCallback {
+    type Target = Driver;
+
+    fn deref(&self) -> &Driver {
+        self.0
+    }
+}
+
+impl Drop for InCallback {
+    fn drop(&mut self) {
+        let driver = self.0;
+        if CALLBACKS.release(Right::Enter) == Released::Last {
+            driver.left.set();
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! # IRQL
 //! `PASSIVE_LEVEL`.
 
+use core::fmt::{self, Write};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::ops::RangeInclusive;
 use core::time::Duration;
@@ -17,7 +18,7 @@ use crate::wdf::{ParametersKey, ValueError};
 const MOST_ADDRESSES: usize = 8;
 /// Room for `EchoAddress`, in UTF-16 units.
 const MOST_ADDRESS_TEXT: usize = 512;
-/// The longest address that can be written, with its zone.
+/// The longest entry that is looked at; an address takes 45 at most.
 const MOST_ONE_ADDRESS: usize = 64;
 
 /// The settings.
@@ -53,7 +54,7 @@ impl Parameters {
 
 fn number(key: Option<&ParametersKey>, name: &str, default: u32, range: RangeInclusive<u32>) -> u32 {
     let Some(key) = key else { return default };
-    let mut bytes = [0; 8];
+    let mut bytes = [0; 64];
     match key.value(name, &mut bytes) {
         Ok((REG_DWORD, 4)) => {
             let value = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
@@ -62,12 +63,38 @@ fn number(key: Option<&ParametersKey>, name: &str, default: u32, range: RangeInc
             }
             log!("{name} is {value}, which is not from {} to {}: using {default}", range.start(), range.end());
         }
-        Ok((kind, length)) => log!("{name} has type {kind} and {length} bytes, not REG_DWORD: using {default}"),
+        Ok((kind, length)) => {
+            let value = Shown(kind, bytes.get(..length as usize).unwrap_or_default());
+            log!("{name} is {value} of type {kind}, not a REG_DWORD: using {default}");
+        }
         Err(ValueError::Missing) => {}
-        Err(ValueError::TooLong(length)) => log!("{name} has {length} bytes, not REG_DWORD: using {default}"),
+        Err(ValueError::TooLong(length)) => log!("{name} has {length} bytes, not a REG_DWORD: using {default}"),
         Err(ValueError::Status(status)) => log!("{name} cannot be read ({status}): using {default}"),
     }
     default
+}
+
+/// A value as the trace shows it: text as text, anything else as bytes, and not more than a line of it.
+struct Shown<'a>(u32, &'a [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 32;
+        let Self(kind, bytes) = *self;
+        if !matches!(kind, REG_SZ | REG_MULTI_SZ) {
+            return bytes.iter().take(MOST).try_for_each(|byte| write!(f, "{byte:02x} "));
+        }
+        f.write_str("'")?;
+        for unit in units(bytes).take_while(|unit| *unit != 0).take(MOST) {
+            f.write_char(char::from_u32(unit.into()).filter(char::is_ascii_graphic).unwrap_or('?'))?;
+        }
+        f.write_str("'")
+    }
+}
+
+/// The UTF-16 units of a text value.
+fn units(bytes: &[u8]) -> impl Iterator<Item = u16> + '_ {
+    bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
 }
 
 /// The addresses to listen at.
@@ -104,6 +131,9 @@ impl AddressList {
 
     /// `false` if there is no room.
     fn add(&mut self, address: IpAddr) -> bool {
+        if self.iter().any(|known| known == address) {
+            return true;
+        }
         match self.addresses.iter_mut().find(|place| place.is_none()) {
             Some(place) => {
                 *place = Some(address);
@@ -130,8 +160,9 @@ fn addresses(key: Option<&ParametersKey>) -> AddressList {
     let mut bytes = [0; 2 * MOST_ADDRESS_TEXT];
     let text = match key.value("EchoAddress", &mut bytes) {
         Ok((REG_SZ | REG_MULTI_SZ, length)) => bytes.get(..length as usize).unwrap_or_default(),
-        Ok((kind, _)) => {
-            log!("EchoAddress has type {kind}, not REG_SZ or REG_MULTI_SZ: using loopback");
+        Ok((kind, length)) => {
+            let value = Shown(kind, bytes.get(..length as usize).unwrap_or_default());
+            log!("EchoAddress is {value} of type {kind}, not REG_SZ or REG_MULTI_SZ: using loopback");
             return default;
         }
         Err(ValueError::Missing) => return default,
@@ -156,7 +187,7 @@ fn addresses(key: Option<&ParametersKey>) -> AddressList {
 fn parse_addresses(utf16: &[u8]) -> AddressList {
     let mut list = AddressList::EMPTY;
     let mut entry = Entry::default();
-    for unit in utf16.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).chain([0]) {
+    for unit in units(utf16).chain([0]) {
         match u8::try_from(unit) {
             Ok(0 | b',' | b' ' | b'\t') => {
                 if let Some(text) = entry.take() {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use control_abi::{Request, RequestHeader, State};
+use ntbench::bugcheck::Named;
 use ntbench::trace::{Event, Kind};
 use ntbench::{Bench, Config, Driver, NtStatus, Unload, UnloadRefused, Value};
 use zerocopy::{FromBytes, IntoBytes};
@@ -19,6 +20,14 @@ const DEVICE: &str = r"\\.\WskClient";
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often to look whether something has come about.
 const LOOK: Duration = Duration::from_millis(1);
+
+/// The driver's bug checks, as docs/lifecycle.md has them.
+const BUG_CHECKS: [Named; 3] = [
+    Named { code: OWN_CODE, first: 1, meaning: "a thread of the driver's has no object to be joined by" },
+    Named { code: OWN_CODE, first: 2, meaning: "NmrDeregisterClient failed at unload (L29)" },
+    Named { code: OWN_CODE, first: 3, meaning: "NmrWaitForClientDeregisterComplete failed at unload (L29)" },
+];
+const OWN_CODE: u32 = u32::from_be_bytes(*b"WSKC");
 
 /// A bench with the driver's file, not loaded yet.
 pub struct Rig {
@@ -36,7 +45,9 @@ pub struct Loaded {
 
 impl Rig {
     /// A bench for the driver in the file `image`. One per process.
-    pub fn new(image: &Path, config: Config) -> Result<Self> {
+    pub fn new(image: &Path, mut config: Config) -> Result<Self> {
+        config.verifier.no_rust_tag = true;
+        config.bug_checks = BUG_CHECKS.to_vec();
         let bench = Arc::new(Bench::new(config)?);
         Ok(Self { bench, image: image.to_owned() })
     }

@@ -16,7 +16,7 @@ use crate::ke::{processor, time};
 use crate::registry::{self, Value};
 use crate::trace::{self, Trace};
 use crate::verifier::{self, OnViolation, Verdict, Verifier};
-use crate::{Driver, LoadError, image, mm, ps, rng, watch, wsk};
+use crate::{Driver, LoadError, bugcheck, image, mm, ps, rng, watch, wsk};
 
 /// What a bench is like.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct Config {
     pub fail: Vec<(&'static str, When)>,
     /// Whether the WSK provider is there from the beginning.
     pub provider: bool,
+    /// The driver's own bug checks, for the message with which a run ends.
+    pub bug_checks: Vec<bugcheck::Named>,
 }
 
 impl Default for Config {
@@ -53,6 +55,7 @@ impl Default for Config {
             trace: Trace::default(),
             fail: Vec::new(),
             provider: true,
+            bug_checks: Vec::new(),
         }
     }
 }
@@ -110,6 +113,7 @@ impl Bench {
         processor::configure(config.processors);
         irql::configure(config.completion_irql);
         config.fail.iter().for_each(|(name, when)| fault::arm(name, *when));
+        bugcheck::configure(&config.bug_checks);
         image::trap::install();
         watch::install(config.nmr);
         let settings = wsk::Settings { seed: config.seed, reactors: processor::count() };

@@ -10,7 +10,7 @@
 //! the bench enters a driver; [`verifier`], [`trace`], [`fault`], [`profile`] are what a bench has and a machine has not.
 
 pub mod bench;
-mod bugcheck;
+pub mod bugcheck;
 pub mod callout;
 mod dbg;
 pub mod driver;

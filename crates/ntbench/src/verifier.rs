@@ -34,11 +34,14 @@ pub struct Verifier {
     pub quarantine: bool,
     /// Callers of pool allocations are noted; without them a block that leaks has no owner and is not reported.
     pub call_sites: bool,
+    /// An allocation with the tag `rust` is a violation: it is the global allocator's of drivers on windows-drivers-rs, which
+    /// stops the system when there is no memory.
+    pub no_rust_tag: bool,
 }
 
 impl Default for Verifier {
     fn default() -> Verifier {
-        Verifier { special_pool: false, quarantine: true, call_sites: true }
+        Verifier { special_pool: false, quarantine: true, call_sites: true, no_rust_tag: false }
     }
 }
 
@@ -80,12 +83,14 @@ static VIOLATIONS: Mutex<Vec<Violation>> = Mutex::new(Vec::new());
 static SPECIAL_POOL: AtomicBool = AtomicBool::new(false);
 static QUARANTINE: AtomicBool = AtomicBool::new(true);
 static CALL_SITES: AtomicBool = AtomicBool::new(true);
+static NO_RUST_TAG: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn configure(action: OnViolation, verifier: Verifier) {
     ACTION.store(action as u8, Ordering::Relaxed);
     SPECIAL_POOL.store(verifier.special_pool, Ordering::Relaxed);
     QUARANTINE.store(verifier.quarantine, Ordering::Relaxed);
     CALL_SITES.store(verifier.call_sites, Ordering::Relaxed);
+    NO_RUST_TAG.store(verifier.no_rust_tag, Ordering::Relaxed);
 }
 
 pub(crate) fn special_pool() -> bool {
@@ -98,6 +103,10 @@ pub(crate) fn quarantine() -> bool {
 
 pub(crate) fn call_sites() -> bool {
     CALL_SITES.load(Ordering::Relaxed)
+}
+
+pub(crate) fn no_rust_tag() -> bool {
+    NO_RUST_TAG.load(Ordering::Relaxed)
 }
 
 /// Reports a broken rule.

@@ -104,6 +104,13 @@ pub struct Rundown(AtomicU64);
 
 impl Rundown {
     /// Shut, until [`open`](Self::open).
+    #[cfg(not(loom))]
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(NEW))
+    }
+
+    /// Shut, until [`open`](Self::open). (loom's atomics are not made at compile time.)
+    #[cfg(loom)]
     pub fn new() -> Self {
         Self(AtomicU64::new(NEW))
     }
@@ -119,7 +126,8 @@ impl Rundown {
     /// Any.
     #[must_use]
     pub fn open(&self) -> bool {
-        self.0.compare_exchange(NEW, OPEN, Ordering::Release, Ordering::Relaxed).is_ok()
+        let opened = |word: u64| (word & PHASE == NEW).then_some(word - NEW + OPEN);
+        self.0.fetch_update(Ordering::Release, Ordering::Relaxed, opened).is_ok()
     }
 
     /// Asks for a [`Right::Enter`].

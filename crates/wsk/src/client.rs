@@ -76,9 +76,15 @@ pub enum Trace {
     },
 }
 
-/// A client of WSK. It can be deregistered and registered any number of times (L33), and has to be ended by
-/// [`shutdown`](Self::shutdown).
+/// A client of WSK. It can be deregistered and registered any number of times (L33). Dropping it is
+/// [`shutdown`](Self::shutdown), and may be done only where that may be called.
 pub struct Client(Shared<Registration>);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
 
 impl Client {
     /// Prepares a client; [`register`](Self::register) makes it known. `module` names the driver in the NMR.
@@ -106,7 +112,7 @@ impl Client {
     /// Deregisters, and returns when every binding is gone. [`NmrDeregisterClient`](https://learn.microsoft.com/windows-hardware/drivers/ddi/netioddk/nf-netioddk-nmrderegisterclient)
     ///
     /// # Errors
-    /// The NMR's status; the client is still registered then.
+    /// The NMR's status; the client counts as registered still, and can be deregistered again.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`, with no lock held, in no callback of the NMR or of WSK.
@@ -130,6 +136,14 @@ impl Client {
     /// Any.
     pub fn state(&self) -> State {
         self.0.state()
+    }
+
+    /// The binding that is being taken away, while it drains.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub fn leaving(&self) -> Option<Binding> {
+        self.0.leaving_binding().map(Binding)
     }
 
     /// The binding for new work, if there is one.

@@ -48,15 +48,45 @@ impl Nudge {
     }
 }
 
+/// How many operations may complete at once, one after the other, before the task lets others run: a peer that is fast
+/// enough must not keep a task going at DISPATCH_LEVEL for ever.
+const STREAK: u8 = 32;
+
+/// Operations of one socket since its task last let others run.
+#[derive(Default)]
+struct Streak(u8);
+
+impl Streak {
+    /// Counts one more, and lets others run when it is time.
+    async fn count(&mut self) {
+        self.0 += 1;
+        if self.0 < STREAK {
+            return;
+        }
+        self.0 = 0;
+        let mut yielded = false;
+        poll_fn(|context| {
+            if core::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
 /// A listening socket.
 pub struct TcpListener {
     socket: SocketHandle,
+    streak: Streak,
     accept: Option<Shared<Op<Accepting>>>,
 }
 
 /// A connection. Dropping it closes it; a stream that was not disconnected in both directions is reset by that.
 pub struct TcpStream {
     socket: SocketHandle,
+    streak: Streak,
     transfer: Option<Shared<Op<Transfer>>>,
     events: bool,
 }
@@ -82,7 +112,7 @@ impl TcpListener {
         let opened = opening.await.map_err(|status| BindError::Open(status.into()))?;
         opened.status.ok().map_err(|status| BindError::Open(status.into()))?;
         let socket = opened.payload.socket.ok_or(BindError::Open(OpenError::Detached))?;
-        let listener = Self { socket, accept: None };
+        let listener = Self { socket, streak: Streak::default(), accept: None };
         if address.is_ipv6() {
             listener.set_own_family_only(addresses == Addresses::OwnFamily).await?;
         }
@@ -126,12 +156,13 @@ impl TcpListener {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub async fn accept(&mut self) -> Result<(TcpStream, Option<SocketAddr>), AcceptError> {
+        self.streak.count().await;
         let pending = calls::accept(Call::begin(&self.socket)?, &mut self.accept)?;
         let done = pending.await.map_err(OpenError::from)?;
         self.accept = Some(done.op);
         done.status.ok().map_err(|status| self.ended(status))?;
         let socket = done.payload.socket.ok_or(OpenError::Detached)?;
-        Ok((TcpStream { socket, transfer: None, events: false }, done.payload.remote.to_address()))
+        Ok((TcpStream { socket, streak: Streak::default(), transfer: None, events: false }, done.payload.remote.to_address()))
     }
 
     /// An accept that comes back cancelled because the socket is being closed says so.
@@ -192,6 +223,11 @@ impl TcpStream {
     }
 
     async fn receive_until(&mut self, buffer: Buffer, nudges: u8) -> Result<Buffer, TransferError> {
+        self.streak.count().await;
+        if self.socket.flags() & NUDGE_IDLE != 0 {
+            // It was meant for a receive that is over.
+            self.socket.take_flags(NUDGE_IDLE);
+        }
         let call = match Call::begin(&self.socket) {
             Ok(call) => call,
             Err(error) => return Err(TransferError { error: error.into(), buffer: Some(buffer) }),

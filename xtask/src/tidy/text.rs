@@ -9,7 +9,7 @@ use super::{Finding, Source};
 /// Files in which a tab is the format's.
 const WITH_TABS: &[&str] = &["Makefile"];
 
-static MACHINE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(^|[^A-Za-z0-9_.:/])/(home|root|work|Users)/|\b[A-Z]:\\Users\\"));
+static MACHINE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(^|[^A-Za-z0-9_.:/])/(home|root|srv|mnt|Users)/|\b[A-Z]:\\Users\\"));
 static OPT_IN: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^\s*#!?\[(allow|expect)\([^)]*\bunsafe_code\b([^)]*)\)\](.*)$"));
 

@@ -193,6 +193,9 @@ pub(crate) fn explain(address: usize) -> Option<String> {
     })
 }
 
+/// What `wdk-alloc`, the global allocator of drivers on windows-drivers-rs, allocates with.
+const RUST_TAG: u32 = u32::from_le_bytes(*b"rust");
+
 fn checked(flags: u64, size: usize, tag: u32) -> *mut c_void {
     let paged = flags & POOL_FLAG_PAGED != 0;
     irql::at_most("ExAllocatePool2", if paged { APC_LEVEL } else { DISPATCH_LEVEL });
@@ -202,6 +205,9 @@ fn checked(flags: u64, size: usize, tag: u32) -> *mut c_void {
     if tag == 0 || size == 0 {
         verifier::violation("pool-parameter", format!("{size} bytes with tag {tag:#x} are allocated"));
         return null_mut();
+    }
+    if tag == RUST_TAG && verifier::no_rust_tag() {
+        verifier::violation("pool-tag", format!("{size} bytes are allocated with the tag 'rust'"));
     }
     if fault::hit("ExAllocatePool2") {
         return null_mut();

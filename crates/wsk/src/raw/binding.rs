@@ -124,10 +124,20 @@ impl Shell {
 
     /// The last work is gone: has NmrClientDetachProviderComplete called, on the thread that unload joins (L18, L31).
     fn finish(&self) {
-        // SAFETY: the NMR keeps the context until that call, which is made once.
-        let context = unsafe { &*self.context.load(Ordering::Acquire) };
-        // SAFETY: queued here only, and this happens once; the context stays until it has run.
-        unsafe { self.executor.push(Lane::Passive, NonNull::from(&context.finish)) };
+        // SAFETY: the NMR keeps the context until that call. Queued here only, and this happens once.
+        unsafe { self.queue(offset_of!(Context, finish)) };
+    }
+
+    /// Queues the node that is `offset` bytes into the context, for the passive thread.
+    ///
+    /// # Safety
+    /// There is a node there, in no queue, and a right or the NMR keeps the context until it has run.
+    unsafe fn queue(&self, offset: usize) {
+        let context = self.context.load(Ordering::Acquire);
+        // SAFETY: inside the context, by a pointer that is good for all of it.
+        let node = unsafe { NonNull::new_unchecked(context.byte_add(offset).cast::<Node>()) };
+        // SAFETY: as the caller promises.
+        unsafe { self.executor.push(Lane::Passive, node) };
     }
 
     /// The table of sockets, for whoever holds a right, or is the cleanup callback.
@@ -286,7 +296,7 @@ impl Shared<Shell> {
         let Ok(enter) = Enter::acquire(self) else { return };
         let shell = enter.transfer();
         // SAFETY: queued once, after the gate was opened; the right, which `start` gives back, keeps the context.
-        unsafe { shell.executor.push(Lane::Passive, NonNull::from(&shell.context().start)) };
+        unsafe { shell.queue(offset_of!(Context, start)) };
     }
 
     /// The detach callback's part: `true` if it is pending (L16-L18).
@@ -294,9 +304,8 @@ impl Shared<Shell> {
         match self.rundown.begin_end() {
             BeginEnd::Idle | BeginEnd::Already => false,
             BeginEnd::Busy => {
-                let drain = NonNull::from(&self.context().drain);
                 // SAFETY: detach is called once per binding; the right just granted keeps the context.
-                unsafe { self.executor.push(Lane::Passive, drain) };
+                unsafe { self.queue(offset_of!(Context, drain)) };
                 true
             }
         }

@@ -11,6 +11,7 @@
 use core::ffi::c_void;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::time::Duration;
 
 use wdk_sys::{GUID, HANDLE, NTSTATUS};
 use wsk_lifecycle::registration::{RegistrationState, State, Turn};
@@ -23,8 +24,13 @@ use crate::sync::shared::tagged;
 use crate::sync::{Event, Executor, OutOfMemory, Shared, SpinLock};
 use crate::{Binding, Handler, Trace};
 
-/// The versions of WSK_CLIENT_DISPATCH that this library can work with, best first (L07).
+/// The versions of WSK_CLIENT_DISPATCH to offer, best first (L07). 1.0 is the only one that is documented; 1.1 shows, with a
+/// provider of the bench's that demands it, that another one is tried in the same callback. A version outside of
+/// what the provider says it has is never offered.
 const VERSIONS: [u16; 2] = [0x0100, 0x0101];
+
+/// How long a waiter lets the owner of a change run.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// NPI_MODULEID_TYPE for a GUID.
 const MIT_GUID: i32 = 1;
@@ -41,6 +47,8 @@ pub(crate) struct Registration {
     state: RegistrationState,
     /// Set while nobody registers or deregisters; see [`wsk_lifecycle::registration`].
     settled: Event,
+    /// Never set: what a pause is taken with.
+    pause: Event,
     gates: SpinLock<Gates>,
     generations: AtomicU64,
     handler: &'static dyn Handler,
@@ -60,6 +68,8 @@ struct Gates {
     open: Option<Shared<Shell>>,
     /// A second provider that was attached while the first was: it takes over when the first goes.
     standby: Option<Shared<Shell>>,
+    /// The one that was open last, while it drains: for those who want to know why it takes so long.
+    leaving: Option<Shared<Shell>>,
 }
 
 impl Registration {
@@ -70,7 +80,8 @@ impl Registration {
             handle: AtomicPtr::new(null_mut()),
             state: RegistrationState::new(),
             settled: Event::notification(true)?,
-            gates: SpinLock::new(Gates { open: None, standby: None }),
+            pause: Event::notification(false)?,
+            gates: SpinLock::new(Gates { open: None, standby: None, leaving: None }),
             generations: AtomicU64::new(0),
             handler,
             executor,
@@ -128,7 +139,8 @@ impl Registration {
     fn open_gate(&self, shell: &Shared<Shell>) -> bool {
         let mut gates = self.gates.lock();
         if gates.open.as_ref().is_some_and(|open| open.is_open()) {
-            gates.standby = Some(shell.clone());
+            // A third one at the same instant stays shut: it is detached like any other.
+            gates.standby.get_or_insert_with(|| shell.clone());
             return false;
         }
         let opened = shell.open();
@@ -138,18 +150,37 @@ impl Registration {
         opened
     }
 
-    /// Forgets a binding whose gate has been shut, and opens the one that stands by, if any.
+    /// The binding that is being taken away, if there is one.
+    pub(crate) fn leaving_binding(&self) -> Option<Shared<Shell>> {
+        self.gates.lock().leaving.clone()
+    }
+
+    /// Takes a binding whose gate has been shut off its place, and opens the one that stands by, if any.
     fn gate_shut(&self, shell: &Shared<Shell>) -> Option<Shared<Shell>> {
-        let is_it = |place: &Option<Shared<Shell>>| place.as_ref().is_some_and(|place| place.as_ptr() == shell.as_ptr());
+        let is_it = |place: &mut Shared<Shell>| place.as_ptr() == shell.as_ptr();
         let mut gates = self.gates.lock();
-        let gone = if is_it(&gates.standby) { gates.standby.take() } else { None };
-        let was_open = is_it(&gates.open);
-        let before = if was_open { gates.open.take() } else { None };
-        let next = if was_open { gates.standby.take().filter(|next| next.open()) } else { None };
-        gates.open = if was_open { next.clone() } else { gates.open.take() };
+        let stood_by = gates.standby.take_if(is_it);
+        let before = gates.open.take_if(is_it).and_then(|open| gates.leaving.replace(open));
+        if gates.open.is_none() {
+            gates.open = gates.standby.take_if(|next| next.open());
+        }
+        let next = gates.open.clone().filter(|_| gates.leaving.as_mut().is_some_and(is_it));
         drop(gates);
-        drop((gone, before));
+        drop((stood_by, before));
         next
+    }
+
+    /// Forgets a binding that is gone.
+    fn gone(&self, shell: &Shared<Shell>) {
+        let gone = self.gates.lock().leaving.take_if(|place| place.as_ptr() == shell.as_ptr());
+        drop(gone);
+    }
+
+    /// Lets whoever owns the registration's change finish it. The event is set a moment before the state is changed, so a
+    /// pause is taken too: on one processor the waiter might keep the owner from running.
+    fn wait_for_owner(&self) {
+        self.settled.wait();
+        self.pause.wait_for(PAUSE);
     }
 }
 
@@ -165,7 +196,7 @@ impl Shared<Registration> {
         loop {
             match self.state.begin_register() {
                 Turn::Own => break,
-                Turn::Wait => self.settled.wait(),
+                Turn::Wait => self.wait_for_owner(),
                 Turn::Done => return Ok(()),
                 Turn::Terminal => return Err(NtStatus::DELETE_PENDING),
             }
@@ -185,7 +216,7 @@ impl Shared<Registration> {
     /// a failure stops the system, for callbacks could still come into an image that is about to go (L29).
     ///
     /// # Errors
-    /// The NMR's status; then it is still registered.
+    /// The NMR's status; then it counts as registered still, and can be deregistered again.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`, with no lock held, not in a callback.
@@ -193,7 +224,7 @@ impl Shared<Registration> {
         loop {
             match self.state.begin_deregister(terminal) {
                 Turn::Own => break,
-                Turn::Wait => self.settled.wait(),
+                Turn::Wait => self.wait_for_owner(),
                 Turn::Done | Turn::Terminal => return Ok(()),
             }
         }
@@ -331,5 +362,6 @@ unsafe extern "C" fn cleanup_binding(context: *mut c_void) {
     let shell = unsafe { &*context }.shell.clone();
     // SAFETY: both sides have detached: this is the one place that frees it (L27).
     unsafe { Context::free(context) };
+    shell.registration.gone(&shell);
     shell.registration.trace(Trace::CleanedUp { generation: shell.generation });
 }

@@ -36,7 +36,7 @@ pub(crate) trait Payload: Send + Unpin + 'static {
 }
 
 /// A socket or a binding, as an operation sees it.
-pub(crate) trait Owner: Send + Sync + Unpin + 'static {
+pub(crate) trait Owner: Clone + Send + Sync + Unpin + 'static {
     /// Gives back the [`Enter`](wsk_lifecycle::rundown::Right::Enter) that the operation was started with.
     fn leave(&self);
 
@@ -154,6 +154,12 @@ impl<P: Payload> Op<P> {
 }
 
 impl<P: Payload> Shared<Op<P>> {
+    /// The link in a list of parked operations: the operation's first field, by a pointer good for all of it.
+    fn link(&self) -> NonNull<Parked> {
+        // SAFETY: a counted pointer is not null.
+        unsafe { NonNull::new_unchecked(self.as_ptr().cast_mut().cast()) }
+    }
+
     /// Makes it ready to be armed; `false` if somebody else still holds it.
     fn prepare(&mut self) -> bool {
         let Some(op) = self.unique() else { return false };
@@ -205,7 +211,7 @@ unsafe extern "C" fn completed<P: Payload>(_device: *mut DEVICE_OBJECT, _irp: *m
     }
     let decision = op.state.complete();
     if decision.unpark && let Some(owner) = op.owner() {
-        owner.parked().remove(NonNull::from(&*op).cast());
+        owner.parked().remove(op.link());
     }
     let waker = match decision.payload {
         PayloadOwner::Future => op.waker.take(),
@@ -214,13 +220,15 @@ unsafe extern "C" fn completed<P: Payload>(_device: *mut DEVICE_OBJECT, _irp: *m
             None
         }
     };
-    if decision.release {
-        op.leave();
-    }
+    let owner = if decision.release { op.owner().cloned() } else { None };
     // Before the wake: the task may run inside it, and uses the operation again if it is the only one to hold it.
     drop(op);
     if let Some(waker) = waker {
         waker.wake();
+    }
+    // After the wake: the right keeps the executor that it goes through.
+    if let Some(owner) = owner {
+        owner.leave();
     }
     NtStatus::MORE_PROCESSING_REQUIRED.0
 }
@@ -271,7 +279,7 @@ pub(crate) unsafe fn start<P: Payload>(
 /// What follows the return of the call; see the states of [`wsk_lifecycle::op`].
 fn returned<P: Payload>(op: Shared<Op<P>>, status: NtStatus) -> Pending<P> {
     let failed = !status.is_success();
-    let link = NonNull::from(&*op).cast();
+    let link = op.link();
     if failed
         && !op.state.is_back()
         && let Some(owner) = op.owner()

@@ -70,7 +70,8 @@ pub(crate) struct Socket {
 
 tagged!(Socket, b"WskS");
 
-/// A socket that is not open yet, and is given up unless it is opened. It exists only while a right is held.
+/// A socket that is not open yet, and is given up unless it is opened. It is dropped while a right is held, or by the
+/// cleanup callback (a parked operation's).
 pub(crate) struct Reserved(Option<Shared<Socket>>);
 
 /// An open socket's owner: dropping it closes the socket.
@@ -195,19 +196,26 @@ impl Shared<Socket> {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub(crate) fn begin_close(&self) {
-        match self.inside.begin_end() {
-            BeginEnd::Already => return,
+        let begun = self.inside.begin_end();
+        if begun != BeginEnd::Already {
+            // First, so that what comes back because of the close is known to.
+            self.raise(CLOSING);
+        }
+        match begun {
+            BeginEnd::Already => {}
             BeginEnd::Idle => self.hand_to_closer(),
             BeginEnd::Busy => self.leave_inside(),
         }
-        self.raise(CLOSING);
     }
 
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     fn hand_to_closer(&self) {
+        let socket = self.as_ptr().cast_mut();
+        // SAFETY: inside the socket, by a pointer that is good for all of it.
+        let node = unsafe { NonNull::new_unchecked(&raw mut (*socket).close) };
         // SAFETY: happens once, by whoever is last; table and IRP keep the socket until its close has completed.
-        unsafe { self.shell.executor.push(Lane::Dispatch, NonNull::from(&self.close)) };
+        unsafe { self.shell.executor.push(Lane::Dispatch, node) };
     }
 
     /// Enters the socket (L23).

@@ -1,10 +1,10 @@
 //! The executor: tasks and jobs, run from a DPC per processor or on a passive thread, never in a completion routine (L36).
 //!
-//! A wake puts the task on the queue of the processor that woke it and queues that processor's DPC; what a DPC does
-//! not get through in one go moves on to the passive thread, so that a flood of wakes cannot hold a processor at
-//! DISPATCH_LEVEL. A *job* is a [`Node`] embedded in something that exists anyway: queueing one cannot fail.
+//! A wake puts the task on the queue of the processor that woke it and queues that processor's DPC. What exceeds the DPCs'
+//! budget moves on to the passive thread, and the budget is renewed when that thread has run: so a flood of wakes
+//! cannot hold a processor at DISPATCH_LEVEL, however often its DPC is queued again. A *job* is a [`Node`] embedded in something that exists anyway: queueing one cannot fail.
 //!
-//! The end (L31): [`Runtime::shutdown`] waits until every task is freed, flushes the DPCs and joins the thread.
+//! The end (L31): dropping the [`Runtime`] waits until every task is freed, flushes the DPCs and joins the thread.
 //!
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
@@ -12,7 +12,7 @@
 use core::ffi::c_void;
 use core::future::Future;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use allocator_api2::vec::Vec;
 use wdk_sys::KDPC;
@@ -22,8 +22,8 @@ use super::shared::tagged;
 use super::{Dpc, Event, Node, OutOfMemory, Pool, Queue, Shared, Thread, current_processor, flush_dpcs, processor_count, tag, task};
 use crate::raw::NtStatus;
 
-/// How many nodes one DPC runs before the rest goes to the passive thread.
-const DPC_BUDGET: usize = 256;
+/// How many nodes a processor's DPC runs before others go to the passive thread.
+const DPC_BUDGET: u32 = 128;
 
 /// Where a task or job runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,9 @@ pub enum Lane {
 struct Processor {
     queue: Queue,
     dpc: Dpc,
+    /// Nodes run since the round of the passive thread that `round` names. A count that is off by some does no harm.
+    spent: AtomicU32,
+    round: AtomicU32,
 }
 
 struct Inner {
@@ -44,6 +47,8 @@ struct Inner {
     processors: Vec<Processor, Pool<{ tag(b"WskX") }>>,
     passive: Queue,
     passive_wake: Event,
+    /// Counts the passive thread's rounds.
+    rounds: AtomicU32,
     stop: AtomicBool,
     live: Rundown,
     all_freed: Event,
@@ -55,10 +60,11 @@ tagged!(Inner, b"WskX");
 #[derive(Clone)]
 pub struct Executor(Shared<Inner>);
 
-/// Owns the executor's thread and DPCs. Must be ended by [`shutdown`](Self::shutdown).
+/// Owns the executor's thread and DPCs. Dropping it waits for all tasks to end, and for everything that runs them to have
+/// left this image (L31): it may be done only at PASSIVE_LEVEL, with no lock held, and not in a task.
 pub struct Runtime {
     executor: Executor,
-    thread: Thread,
+    thread: Option<Thread>,
 }
 
 /// Why a task could not be spawned.
@@ -90,9 +96,9 @@ impl Runtime {
         if let Some(inner) = inner.unique() {
             inner.make_processors(context)?;
         }
-        // SAFETY: `shutdown` joins the thread before the last handle, which `self` holds, is dropped.
+        // SAFETY: `drop` joins the thread before the last handle, which `self` holds, is dropped.
         let thread = unsafe { Thread::start(run_passive, context.cast_mut().cast()) }?;
-        Ok(Self { executor: Executor(inner), thread })
+        Ok(Self { executor: Executor(inner), thread: Some(thread) })
     }
 
     /// A handle.
@@ -102,22 +108,22 @@ impl Runtime {
     pub fn executor(&self) -> Executor {
         self.executor.clone()
     }
+}
 
-    /// Waits for all tasks to end, and for everything that runs them to have left this image (L31).
-    ///
-    /// # IRQL
-    /// `PASSIVE_LEVEL`, with no lock held.
-    pub fn shutdown(self) {
+impl Drop for Runtime {
+    fn drop(&mut self) {
         let inner = &self.executor.0;
         if inner.live.begin_end() == BeginEnd::Busy {
             self.executor.task_freed();
             inner.all_freed.wait();
         }
-        // Again after the thread: a job there may have queued a DPC.
         flush_dpcs();
         inner.stop.store(true, Ordering::Release);
         inner.passive_wake.set();
-        self.thread.join();
+        if let Some(thread) = self.thread.take() {
+            thread.join();
+        }
+        // Again after the thread: a job there may have queued a DPC.
         flush_dpcs();
     }
 }
@@ -128,6 +134,7 @@ impl Inner {
             processors: Vec::new_in(Pool),
             passive: Queue::new(),
             passive_wake: Event::synchronization()?,
+            rounds: AtomicU32::new(0),
             stop: AtomicBool::new(false),
             live: Rundown::new_open(),
             all_freed: Event::notification(false)?,
@@ -138,9 +145,9 @@ impl Inner {
         let count = processor_count();
         self.processors.try_reserve_exact(count)?;
         for _ in 0..count {
-            // SAFETY: the context outlives the DPCs, which `shutdown` flushes.
+            // SAFETY: the context outlives the DPCs, which `Runtime::drop` flushes.
             let dpc = unsafe { Dpc::new(Some(run_dpc), context.cast_mut().cast()) }?;
-            super::try_push(&mut self.processors, Processor { queue: Queue::new(), dpc })?;
+            super::try_push(&mut self.processors, Processor::new(dpc))?;
         }
         Ok(())
     }
@@ -155,8 +162,8 @@ impl Inner {
     }
 
     fn run_processor(&self, processor: &Processor) {
-        for (ran, node) in processor.queue.take().enumerate() {
-            if ran < DPC_BUDGET {
+        for node in processor.queue.take() {
+            if processor.spend(self.rounds.load(Ordering::Relaxed)) {
                 // SAFETY: taken from a queue, which guarantees that it may be run once.
                 unsafe { Node::run(node) };
             } else {
@@ -164,6 +171,20 @@ impl Inner {
                 unsafe { self.push_passive(node) };
             }
         }
+    }
+}
+
+impl Processor {
+    fn new(dpc: Dpc) -> Self {
+        Self { queue: Queue::new(), dpc, spent: AtomicU32::new(0), round: AtomicU32::new(0) }
+    }
+
+    /// Takes one node's worth of the budget, which is new in every round of the passive thread.
+    fn spend(&self, round: u32) -> bool {
+        if self.round.swap(round, Ordering::Relaxed) != round {
+            self.spent.store(0, Ordering::Relaxed);
+        }
+        self.spent.fetch_add(1, Ordering::Relaxed) < DPC_BUDGET
     }
 }
 
@@ -231,7 +252,7 @@ impl Executor {
 /// # IRQL
 /// `DISPATCH_LEVEL`.
 unsafe extern "C" fn run_dpc(dpc: *mut KDPC, context: *mut c_void, _: *mut c_void, _: *mut c_void) {
-    // SAFETY: as the caller promises; `shutdown` flushes the DPCs before the inner part goes.
+    // SAFETY: as the caller promises; `Runtime::drop` flushes the DPCs before the inner part goes.
     let inner = unsafe { &*context.cast_const().cast::<Inner>() };
     if let Some(processor) = inner.processors.iter().find(|processor| processor.dpc.is(dpc)) {
         inner.run_processor(processor);
@@ -248,6 +269,7 @@ unsafe extern "C" fn run_passive(context: *mut c_void) {
     let inner = unsafe { &*context.cast_const().cast::<Inner>() };
     while !inner.stop.load(Ordering::Acquire) {
         inner.passive_wake.wait();
+        inner.rounds.fetch_add(1, Ordering::Relaxed);
         for node in inner.passive.take() {
             // SAFETY: taken from a queue, which guarantees that it may be run once.
             unsafe { Node::run(node) };

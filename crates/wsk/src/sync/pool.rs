@@ -7,7 +7,7 @@
 //! `<= DISPATCH_LEVEL` for everything here.
 
 use core::alloc::Layout;
-use core::ptr::{NonNull, slice_from_raw_parts_mut};
+use core::ptr::{NonNull, slice_from_raw_parts_mut, without_provenance_mut};
 
 use allocator_api2::alloc::{AllocError, Allocator};
 use wdk_sys::POOL_FLAG_NON_PAGED;
@@ -30,7 +30,7 @@ pub struct Pool<const TAG: u32>;
 
 impl<const TAG: u32> Pool<TAG> {
     fn take(size: usize) -> Result<NonNull<u8>, AllocError> {
-        let flags = u64::from(POOL_FLAG_NON_PAGED) | POOL_FLAG_UNINITIALIZED;
+        let flags = POOL_FLAG_NON_PAGED | POOL_FLAG_UNINITIALIZED;
         // SAFETY: the function has no requirements beyond the IRQL, and a size of 0 was ruled out by the caller.
         let memory = unsafe { ExAllocatePool2(flags as _, size as _, TAG) };
         NonNull::new(memory.cast()).ok_or(AllocError)
@@ -49,7 +49,7 @@ impl<const TAG: u32> Pool<TAG> {
 unsafe impl<const TAG: u32> Allocator for Pool<TAG> {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let start = match (layout.size(), layout.align()) {
-            (0, _) => layout.dangling_ptr(),
+            (0, align) => NonNull::new(without_provenance_mut(align)).ok_or(AllocError)?,
             (size, align) if align <= POOL_ALIGNMENT => Self::take(size)?,
             (size, align) => over_aligned(Self::take(size.checked_add(align).ok_or(AllocError)?)?, align),
         };

@@ -104,9 +104,11 @@ impl<T: Tagged> Shared<T> {
     /// # IRQL
     /// Any.
     pub fn unique(&mut self) -> Option<&mut T> {
-        // SAFETY: live by the invariant.
-        let counted = unsafe { self.0.as_mut() };
-        (counted.references.load(Ordering::Acquire) == 1).then_some(&mut counted.value)
+        if self.counted().references.load(Ordering::Acquire) != 1 {
+            return None;
+        }
+        // SAFETY: live by the invariant, and nobody else can come by a reference while `self` is borrowed.
+        Some(&mut unsafe { self.0.as_mut() }.value)
     }
 
     fn counted(&self) -> &Counted<T> {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::HumanCount;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use wskclient_tests::peer;
@@ -28,7 +28,11 @@ pub struct Shape {
 impl fmt::Display for Shape {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.connections == 1 { "" } else { "s" };
-        write!(out, "{}, {} connection{plural}", HumanBytes(self.message as u64), HumanCount(self.connections as u64))?;
+        match self.message {
+            bytes @ ..1024 => write!(out, "{bytes} B")?,
+            bytes => write!(out, "{} KiB", bytes / 1024)?,
+        }
+        write!(out, ", {} connection{plural}", HumanCount(self.connections as u64))?;
         if self.depth > 1 { write!(out, ", {} under way", self.depth) } else { Ok(()) }
     }
 }

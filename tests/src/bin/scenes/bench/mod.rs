@@ -95,22 +95,28 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         measurement.take(part)?;
         figures = measurement.figures;
     }
-    report(&figures, arguments.json.as_deref())
+    println!("\n{}\n", figures::table(&figures));
+    if let Some(path) = &arguments.json {
+        write_json(path, &figures, arguments.seconds)?;
+    }
+    Ok(conclude(&figures))
 }
 
-fn report(figures: &[Figure], json: Option<&Path>) -> Result<ExitCode> {
-    println!("{}", figures::table(figures));
-    if let Some(path) = json {
-        let text = serde_json::to_string_pretty(figures)?;
-        std::fs::write(path, text + "\n").with_context(|| format!("could not write {}", path.display()))?;
-    }
+fn write_json(path: &Path, figures: &[Figure], seconds: f64) -> Result<()> {
+    let processors = std::thread::available_parallelism()?;
+    let report = serde_json::json!({ "processors": processors, "seconds": seconds, "rounds": ROUNDS, "figures": figures });
+    let text = serde_json::to_string_pretty(&report)?;
+    std::fs::write(path, text + "\n").with_context(|| format!("could not write {}", path.display()))
+}
+
+fn conclude(figures: &[Figure]) -> ExitCode {
     let missed = figures.iter().filter(|figure| !figure.pass).count();
     if missed == 0 {
         println!("all figures are met");
-        return Ok(ExitCode::SUCCESS);
+        return ExitCode::SUCCESS;
     }
     println!("{missed} of {} figures are missed", figures.len());
-    Ok(ExitCode::FAILURE)
+    ExitCode::FAILURE
 }
 
 /// The two servers, how long each measurement lasts, and the figures so far.
@@ -205,7 +211,7 @@ impl Measurement {
         let (least_few, least_many) = (least(&few), least(&many));
         let name = format!("  the same, to that with {FEW} (fastest: {least_many:.2} ms, {least_few:.2} ms)");
         let growth = Figure::alone(name, least_many / least_few, "times", UNLOAD_GROWTH);
-        self.figures.push(Figure::alone(format!("unload with {MANY} idle connections"), median(many), "ms", UNLOAD_MS));
+        self.figures.push(Figure::alone(format!("unload with {} idle connections", HumanCount(MANY as u64)), median(many), "ms", UNLOAD_MS));
         self.figures.push(growth);
         self.figures.push(Figure::alone("nonpaged memory per idle connection", median(pool), "B", POOL));
         Ok(())
