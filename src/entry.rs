@@ -1,4 +1,7 @@
 //! Start-up and unload: each reads as a list, and the second is the first from its end.
+//!
+//! # IRQL
+//! Any, where a function does not say otherwise.
 #![allow(unsafe_code)] // called by the kernel; owns the one `Driver` through a pointer
 
 use core::ptr::null_mut;

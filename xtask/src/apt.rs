@@ -1,6 +1,6 @@
 //! Installs Debian packages that a command needs, or says which ones to install.
 
-use std::{collections::BTreeSet, path::Path, process::Command};
+use std::{collections::BTreeSet, io::IsTerminal, path::Path, process::Command};
 
 use anyhow::{Result, bail};
 
@@ -43,14 +43,17 @@ fn not_in_list(packages: &[&str], listed: &str) -> Vec<String> {
     packages.iter().filter(|package| !present.contains(*package)).map(ToString::to_string).collect()
 }
 
-/// How to become root: not at all, by sudo without a password, or not possible.
+/// How to become root: not at all, by sudo (which may ask for a password where there is a terminal), or not possible.
 fn root_prefix() -> Option<&'static [&'static str]> {
     let id = output(Command::new("id").arg("-u")).ok()?;
     if id.trim() == "0" {
         return Some(&[]);
     }
-    output(Command::new("sudo").args(["-n", "true"])).ok()?;
-    Some(&["sudo", "-n"])
+    if output(Command::new("sudo").args(["-n", "true"])).is_ok() {
+        return Some(&["sudo", "-n"]);
+    }
+    let may_ask = std::io::stdin().is_terminal() && output(Command::new("sudo").arg("-V")).is_ok();
+    may_ask.then_some(&["sudo"])
 }
 
 fn install(prefix: &[&str], packages: &[&str]) -> Result<()> {

@@ -34,7 +34,7 @@ enum XtaskCommand {
     Scene(SceneCommand),
     /// Check the arrows between crates, lengths, SAFETY and `# IRQL` comments, citations of rules
     Tidy,
-    /// Every check there is, as in CI: tidy, kit, loom, demo, tests
+    /// Every check there is but the figures, as in CI: tidy, kit, lints, loom, demo, tests
     Test,
 }
 

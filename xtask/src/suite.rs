@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every check there is, in the order in which a failure is cheapest to find, each step timed.
+//! `cargo xtask test`: every check there is but the figures (`cargo xtask bench`), in the order in which a failure is cheapest to find, each step timed.
 
 use std::{
     env,
@@ -18,8 +18,10 @@ use crate::{
 
 /// Runs everything. The first step that fails ends it; the tests themselves all run, and are counted.
 pub fn test() -> Result<ExitCode> {
+    let begun = Instant::now();
     step("tidy", tidied)?;
     step("kit: layouts, constants, imports, panic sites", commands::check_kit)?;
+    step("lints of what runs in the kernel", build::check)?;
     let release = step("driver, release", || build::driver(Profile::Release))?;
     let debug = step("driver, debug", || build::driver(Profile::Debug))?;
     let mut count = Count::default();
@@ -27,7 +29,8 @@ pub fn test() -> Result<ExitCode> {
     step("demo", || run(&mut scenes::demo(&release.sys)?))?;
     step("tests, release driver", || count.add(&mut tests(&release.sys, &["--workspace"])))?;
     step("rule tests, debug driver", || count.add(&mut tests(&debug.sys, &["--package", "wskclient-tests"])))?;
-    println!("\n{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped);
+    println!("\nall of it: {:.0} s", begun.elapsed().as_secs_f64());
+    println!("{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped);
     Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

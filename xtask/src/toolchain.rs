@@ -45,7 +45,7 @@ impl Toolchain {
 }
 
 impl Llvm {
-    /// The newest LLVM on this host that is recent enough, or Debian's.
+    /// Debian's LLVM, or one that is on the PATH (with LIBCLANG_PATH, if libclang is not in the `lib` beside it).
     pub fn find() -> Result<Self> {
         if let Some(found) = Self::present() {
             return Ok(found);
@@ -58,11 +58,16 @@ impl Llvm {
     }
 
     fn present() -> Option<Self> {
-        [19, 20, 21, 22, 18, 17]
-            .iter()
-            .map(|version| PathBuf::from(format!("/usr/lib/llvm-{version}")))
-            .map(|root| Self { bin: root.join("bin"), libclang: root.join("lib") })
-            .find(Self::is_complete)
+        let debian = [19, 20, 21, 22, 18, 17].iter().map(|version| PathBuf::from(format!("/usr/lib/llvm-{version}/bin")));
+        let path = env::var_os("PATH").unwrap_or_default();
+        debian.chain(env::split_paths(&path)).filter_map(Self::at).find(Self::is_complete)
+    }
+
+    /// The installation whose programs are in this folder.
+    fn at(bin: PathBuf) -> Option<Self> {
+        let libclang = env::var_os("LIBCLANG_PATH").map(PathBuf::from);
+        let libclang = libclang.filter(|_| !bin.starts_with("/usr/lib")).or_else(|| Some(bin.parent()?.join("lib")))?;
+        Some(Self { bin, libclang })
     }
 
     fn is_complete(&self) -> bool {
