@@ -103,7 +103,7 @@ isolated! {
         assert_nothing_left(loaded.bench());
     }
 
-    /// A detach that comes while functions of sockets are being entered: the close waits for them to return.
+    /// A detach that comes while a function of a socket is entered: the close waits for it to return.
     #[test]
     fn l23_no_socket_is_closed_while_a_function_of_it_is_entered() {
         let (loaded, where_to) = listening();
@@ -111,7 +111,7 @@ isolated! {
         let (entered, left) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
         let (into, out) = (Arc::clone(&entered), Arc::clone(&left));
         loaded.bench().provider().on_step(move |step| {
-            if step.function == Function::Send && step.moment == Moment::Enter && into.fetch_add(1, Ordering::SeqCst) == 0 {
+            if step.function == Function::Send && step.moment == Moment::Complete && into.fetch_add(1, Ordering::SeqCst) == 0 {
                 std::thread::sleep(Duration::from_millis(150));
                 out.store(1, Ordering::SeqCst);
             }

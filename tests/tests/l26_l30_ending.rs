@@ -4,6 +4,7 @@ mod support;
 
 use std::io::Read;
 use std::net::TcpStream;
+use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -62,8 +63,13 @@ fn dies(test: &str, body: impl FnOnce()) -> Option<String> {
         std::process::exit(0);
     }
     let program = std::env::current_exe().expect("this program");
-    let output = std::process::Command::new(program).args([test, "--exact", "--nocapture"]).env(CHILD, test).output();
-    let output = output.expect("the child runs");
+    let mut child = std::process::Command::new(program);
+    child.args([test, "--exact", "--nocapture"]).env(CHILD, test).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn().expect("the child runs");
+    if support::wait_for(|| child.try_wait().expect("its state")).is_none() {
+        child.kill().expect("it is ended");
+    }
+    let output = child.wait_with_output().expect("its output");
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert_eq!(output.status.code(), Some(ntbench::verifier::VIOLATION_EXIT), "{text}");
     Some(text)

@@ -82,7 +82,8 @@ isolated! {
         rig.set_port(taken.local_addr().expect("its address").port());
         let loaded = load(&rig);
         until(&loaded, "a bind fails", || !Story::of(&loaded).printed("cannot listen").is_empty());
-        unload_clean(&loaded);
+        let unload = unload_clean(&loaded);
+        assert!(unload.total < Duration::from_millis(200), "the unload waited for a timer: {unload}");
         std::thread::sleep(Duration::from_millis(1300));
         assert_nothing_left(loaded.bench());
     }
@@ -176,6 +177,28 @@ isolated! {
         drop(echoed(address_since(&loaded, first)));
         unload_clean(&loaded);
         assert_nothing_left(loaded.bench());
+    }
+
+    /// Who asks while another one is being served waits for it: no answer comes before what was asked for is the case.
+    #[test]
+    fn l33_who_comes_second_waits_for_the_first() {
+        let (loaded, where_to) = listening();
+        let connections = idle(where_to, 10);
+        loaded.bench().provider().set_faults(Faults { close_delay: Some(Duration::from_millis(300)), ..Faults::default() });
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| loaded.set_active(false));
+            state_when(&loaded, |state| state.registration == Registration::Leaving as u32);
+            let second = scope.spawn(|| {
+                loaded.set_active(false).expect("deactivated");
+                loaded.state().expect("the state")
+            });
+            let seen = second.join().expect("no panic");
+            assert_eq!((seen.registration, seen.sockets), (Registration::Out as u32, 0), "answered too early: {seen:?}");
+            first.join().expect("no panic").expect("deactivated");
+        });
+        drop(connections);
+        Story::of(&loaded).expect_count("deregistration", 1, deregister_call);
+        unload_clean(&loaded);
     }
 
     /// What one cycle leaves behind the next would add to: memory does not grow with cycles.
