@@ -179,7 +179,11 @@ fn transfer(mut reader: TcpStream, seed: u64, progress: &AtomicU64) -> Result<u6
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut source = RandomBytes::new(seed);
-            while !ended.load(Ordering::Relaxed) && writer.write_all(source.next(CHUNK)).is_ok() {}
+            while !ended.load(Ordering::Relaxed) {
+                if writer.write_all(source.next(CHUNK)).is_err() {
+                    return;
+                }
+            }
         });
         let outcome = check_until_end(&mut reader, seed, progress);
         ended.store(true, Ordering::Relaxed);

@@ -26,7 +26,8 @@ const ROUNDS: usize = 5;
 const WARM_UP: Duration = Duration::from_millis(300);
 /// How long connections do nothing until they are idle in the driver's eyes.
 const UNTIL_IDLE: Duration = Duration::from_millis(2500);
-/// With so many idle connections the driver is unloaded.
+/// How often the driver is unloaded with idle connections, and with how many.
+const UNLOADS: usize = 7;
 const FEW: usize = 100;
 const MANY: usize = 1000;
 
@@ -202,7 +203,7 @@ impl Measurement {
     fn unloading(&mut self) -> Result<()> {
         announce("unload with idle connections");
         let (mut few, mut many, mut pool) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
+        for _ in 0..UNLOADS {
             few.push(self.unload_idle(FEW)?.0);
             let (time, bytes) = self.unload_idle(MANY)?;
             many.push(time);
@@ -211,7 +212,12 @@ impl Measurement {
         let (least_few, least_many) = (least(&few), least(&many));
         let name = format!("  the same, to that with {FEW} (fastest: {least_many:.2} ms, {least_few:.2} ms)");
         let growth = Figure::alone(name, least_many / least_few, "times", UNLOAD_GROWTH);
-        self.figures.push(Figure::alone(format!("unload with {} idle connections", HumanCount(MANY as u64)), median(many), "ms", UNLOAD_MS));
+        self.figures.push(Figure::alone(
+            format!("unload with {} idle connections", HumanCount(MANY as u64)),
+            median(many),
+            "ms",
+            UNLOAD_MS,
+        ));
         self.figures.push(growth);
         self.figures.push(Figure::alone("nonpaged memory per idle connection", median(pool), "B", POOL));
         Ok(())
