@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use ntbench::nmr::Deregister;
 use ntbench::trace::{Kind, Side};
+use ntbench::wsk::Faults;
 use ntbench::{NtStatus, Value};
 use support::peers::{echoed, expect_all_ended, idle, never_reads};
 use support::story::*;
@@ -225,7 +226,8 @@ isolated! {
         let loaded = load(&rig);
         let where_to = address(&loaded);
         let mut stream = echoed(where_to);
-        // With sockets open it is pending.
+        // With sockets that take time to close it is pending.
+        rig.bench().provider().set_faults(Faults { close_delay: Some(Duration::from_millis(100)), ..Faults::default() });
         loaded.set_active(false).expect("deactivated");
         Story::of(&loaded).expect_count("wait", 1, wait_begin);
         assert!(support::peers::is_ended(&mut stream));
