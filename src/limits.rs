@@ -1,7 +1,8 @@
 //! What connections may hold in all: how many, and how many bytes of nonpaged pool.
 //!
 //! A connection is admitted together with its fixed cost and its smallest buffer, so that every admitted connection can
-//! go on whatever the others hold; a larger buffer is taken from what is left.
+//! go on whatever the others hold. A larger buffer is taken from the first three quarters of the bytes only, so that those
+//! who have one do not keep others out.
 //!
 //! # IRQL
 //! Any.
@@ -47,7 +48,7 @@ impl Limits {
     pub(crate) fn admit(&'static self) -> Option<Admission> {
         let one_more = |now: u32| (now < self.most_connections).then_some(now + 1);
         self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        if self.take(CONNECTION_COST + u64::from(SMALLEST_BUFFER)) {
+        if self.take(CONNECTION_COST + u64::from(SMALLEST_BUFFER), self.most_bytes) {
             return Some(Admission(self));
         }
         self.connections.fetch_sub(1, Ordering::Relaxed);
@@ -63,8 +64,8 @@ impl Limits {
         (self.bytes.load(Ordering::Relaxed), self.peak_bytes.load(Ordering::Relaxed))
     }
 
-    fn take(&self, bytes: u64) -> bool {
-        let more = |now: u64| now.checked_add(bytes).filter(|sum| *sum <= self.most_bytes);
+    fn take(&self, bytes: u64, most: u64) -> bool {
+        let more = |now: u64| now.checked_add(bytes).filter(|sum| *sum <= most);
         let taken = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         taken.inspect(|before| _ = self.peak_bytes.fetch_max(before + bytes, Ordering::Relaxed)).is_ok()
     }
@@ -74,7 +75,7 @@ impl Admission {
     /// The largest buffer up to `wished` that may be had: all of it, or the smallest.
     pub(crate) fn claim(&self, wished: u32) -> (u32, Option<Claim>) {
         let bytes = u64::from(wished.saturating_sub(SMALLEST_BUFFER));
-        if bytes > 0 && self.0.take(bytes) {
+        if bytes > 0 && self.0.take(bytes, self.0.most_bytes / 4 * 3) {
             return (wished, Some(Claim { limits: self.0, bytes }));
         }
         (wished.min(SMALLEST_BUFFER), None)

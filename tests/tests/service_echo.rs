@@ -139,7 +139,8 @@ isolated! {
         let (loaded, where_to) = listening();
         let mut quiet: Vec<_> = (0..20).map(|_| peer::connect(where_to).expect("a connection")).collect();
         state_when(&loaded, |state| state.totals.connections == 20);
-        assert_eq!(buffered(loaded.bench()), 0, "connections without any traffic hold buffers");
+        // The receive that each begins with, for what came before the events were there, ends with the second look.
+        until(&loaded, "connections without any traffic hold no buffers", || buffered(loaded.bench()) == 0);
         for round in 0..2 {
             for stream in &mut quiet {
                 peer::exchange(stream, round).expect("echo works");

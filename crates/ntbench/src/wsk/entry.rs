@@ -129,8 +129,8 @@ unsafe fn on_socket(
     // SAFETY: as the caller promises.
     let Some(socket) = (unsafe { Socket::enter(socket, function.name()) }) else { return refuse(irp) };
     let faults = &socket.shared.faults;
-    faults.step(function, Moment::Enter);
     let inside = socket.step_inside();
+    faults.step(function, Moment::Enter);
     let status = match faults.plan(function) {
         Some(Action::Abandon(status)) => status,
         plan => {
