@@ -137,7 +137,11 @@ impl Echo {
         loop {
             match TcpListener::bind(&binding, address, addresses).await {
                 Ok(listener) => return self.accept_all(&binding, listener, address, pause, end).await,
-                Err(BindError::Open(OpenError::Detached) | BindError::Option(IoError::Detached) | BindError::Bind(IoError::Detached)) => {
+                Err(
+                    BindError::Open(OpenError::Detached)
+                    | BindError::Option(IoError::Detached)
+                    | BindError::Bind(IoError::Detached),
+                ) => {
                     return;
                 }
                 Err(error) if addresses == Addresses::Both => {

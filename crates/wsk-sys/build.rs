@@ -42,9 +42,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn builder(config: &Config, headers: &str, known: &BTreeSet<String>) -> anyhow::Result<Builder> {
-    let builder = Builder::wdk_default(config)?
-        .header_contents("wsk-input.h", headers)
-        .parse_callbacks(Box::new(TypesOfWdkSys));
+    let builder = Builder::wdk_default(config)?.header_contents("wsk-input.h", headers).parse_callbacks(Box::new(TypesOfWdkSys));
     Ok(known.iter().fold(builder, |builder, file| builder.blocklist_file(regex::escape(file))))
 }
 

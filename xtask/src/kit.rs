@@ -83,8 +83,7 @@ pub fn include_folders() -> Vec<PathBuf> {
 }
 
 /// The macros that wdk-build defines for a KMDF driver on x64.
-pub const DEFINITIONS: &[&str] =
-    &["_WIN64", "_AMD64_", "AMD64", "_KERNEL_MODE", "KMDF_VERSION_MAJOR=1", "KMDF_VERSION_MINOR=31"];
+pub const DEFINITIONS: &[&str] = &["_WIN64", "_AMD64_", "AMD64", "_KERNEL_MODE", "KMDF_VERSION_MAJOR=1", "KMDF_VERSION_MINOR=31"];
 
 fn import_library(llvm: &Llvm, scratch: &Path, name: &str) -> Result<PathBuf> {
     let list = root().join("sdk/lib").join(format!("{name}.def"));

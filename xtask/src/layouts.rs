@@ -56,7 +56,11 @@ const UNJUDGED: &[(&str, &str)] = &[
 
 /// Differences that are the other side's, word for word, and why.
 const DISPUTED: &[(&str, &str, &str)] = &[
-    ("DEVICE_OBJECT", "size 336 is 328 elsewhere", "aligned to 16 in the WDK (debuggers show 0x150), which the others do not copy"),
+    (
+        "DEVICE_OBJECT",
+        "size 336 is 328 elsewhere",
+        "aligned to 16 in the WDK (debuggers show 0x150), which the others do not copy",
+    ),
     ("DEVICE_OBJECT", "Dpc.Importance at 1608 is at 1624 elsewhere (Wine)", "Wine has the KDPC of Windows XP"),
     ("KDPC", "Importance at 8 is at 24 elsewhere (Wine)", "Wine has the KDPC of Windows XP"),
     ("FILE_OBJECT", "size 216 is 184 elsewhere (Wine)", "Wine's ends before IrpListLock"),

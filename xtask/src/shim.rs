@@ -90,7 +90,9 @@ fn crate_name(arguments: &[OsString]) -> Option<String> {
 fn expect_version(package: &str, prefix: &str) -> Result<()> {
     let version = env::var("CARGO_PKG_VERSION").unwrap_or_default();
     if !version.starts_with(prefix) {
-        bail!("{package} {version} is new to the compiler wrapper (xtask/src/shim.rs knows {prefix}x): see whether it still fits");
+        bail!(
+            "{package} {version} is new to the compiler wrapper (xtask/src/shim.rs knows {prefix}x): see whether it still fits"
+        );
     }
     Ok(())
 }

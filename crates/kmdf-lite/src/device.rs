@@ -15,9 +15,7 @@ use nt_abi::wdf::{
     EVT_WDF_DEVICE_SHUTDOWN_NOTIFICATION, WDF_DRIVER_GLOBALS, WDF_OBJECT_ATTRIBUTES, WDFOBJECT, WdfDeviceIoBuffered,
     WdfDeviceIoDirect,
 };
-use nt_abi::{
-    DEVICE_OBJECT, DISPATCH_LEVEL, DO_BUFFERED_IO, DO_DEVICE_INITIALIZING, NtStatus, PASSIVE_LEVEL, UNICODE_STRING,
-};
+use nt_abi::{DEVICE_OBJECT, DISPATCH_LEVEL, DO_BUFFERED_IO, DO_DEVICE_INITIALIZING, NtStatus, PASSIVE_LEVEL, UNICODE_STRING};
 
 use crate::device_init::{self, DeviceInit, release};
 use crate::driver::driver_of;
@@ -119,11 +117,7 @@ pub(crate) unsafe extern "win64" fn WdfDeviceCreate(
     status(unsafe { make(init, attributes, device) })
 }
 
-unsafe fn make(
-    init: *mut *mut c_void,
-    attributes: *const WDF_OBJECT_ATTRIBUTES,
-    device: *mut WDFOBJECT,
-) -> Result<(), NtStatus> {
+unsafe fn make(init: *mut *mut c_void, attributes: *const WDF_OBJECT_ATTRIBUTES, device: *mut WDFOBJECT) -> Result<(), NtStatus> {
     const NAME: &str = "WdfDeviceCreate";
     enter(NAME, PASSIVE_LEVEL)?;
     if init.is_null() || device.is_null() {

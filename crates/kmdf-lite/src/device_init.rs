@@ -225,11 +225,7 @@ pub(crate) unsafe extern "win64" fn WdfDeviceInitSetExclusive(
 ///
 /// # IRQL
 /// <= DISPATCH_LEVEL
-pub(crate) unsafe extern "win64" fn WdfDeviceInitSetIoType(
-    _globals: *mut WDF_DRIVER_GLOBALS,
-    init: *mut c_void,
-    io_type: i32,
-) {
+pub(crate) unsafe extern "win64" fn WdfDeviceInitSetIoType(_globals: *mut WDF_DRIVER_GLOBALS, init: *mut c_void, io_type: i32) {
     const NAME: &str = "WdfDeviceInitSetIoType";
     if !(WdfDeviceIoNeither..=WdfDeviceIoDirect).contains(&io_type) {
         violation(NAME, "no such I/O type", init as usize);

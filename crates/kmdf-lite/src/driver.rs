@@ -129,10 +129,7 @@ unsafe extern "win64" fn unload(driver_object: *mut DRIVER_OBJECT) {
 ///
 /// # IRQL
 /// PASSIVE_LEVEL
-pub(crate) unsafe extern "win64" fn WdfDriverGetRegistryPath(
-    _globals: *mut WDF_DRIVER_GLOBALS,
-    driver: WDFOBJECT,
-) -> *const u16 {
+pub(crate) unsafe extern "win64" fn WdfDriverGetRegistryPath(_globals: *mut WDF_DRIVER_GLOBALS, driver: WDFOBJECT) -> *const u16 {
     const NAME: &str = "WdfDriverGetRegistryPath";
     if level(NAME, PASSIVE_LEVEL).is_err() {
         return ptr::null();

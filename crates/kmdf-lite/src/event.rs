@@ -30,17 +30,39 @@ pub enum Kind {
     /// The framework's unload routine is about to return.
     UnloadDone,
     /// An object was made.
-    Create { /** Its type. */ kind: &'static str },
+    Create {
+        /** Its type. */
+        kind: &'static str,
+    },
     /// An object was deleted.
-    Delete { /** Its type. */ kind: &'static str },
+    Delete {
+        /** Its type. */
+        kind: &'static str,
+    },
     /// A device control is presented to the driver.
-    Request { /** Its control code. */ code: u32 },
+    Request {
+        /** Its control code. */
+        code: u32,
+    },
     /// A request was completed.
-    Complete { /** How. */ status: NtStatus, /** With how many bytes. */ information: usize },
+    Complete {
+        /** How. */
+        status: NtStatus,
+        /** With how many bytes. */
+        information: usize,
+    },
     /// The driver broke a rule of the framework.
-    Violation { /** In which call. */ function: &'static str, /** What it did. */ text: &'static str },
+    Violation {
+        /** In which call. */
+        function: &'static str,
+        /** What it did. */
+        text: &'static str,
+    },
     /// The driver called what kmdf-lite does not have.
-    NotThere { /** The function. */ function: &'static str },
+    NotThere {
+        /** The function. */
+        function: &'static str,
+    },
 }
 
 /// Sets the function that is told every event, at any IRQL up to DISPATCH_LEVEL.

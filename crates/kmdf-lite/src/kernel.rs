@@ -6,9 +6,7 @@ use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
 
-use nt_abi::kernel::{
-    ExAllocatePool2, ExFreePoolWithTag, KeAcquireSpinLockRaiseToDpc, KeGetCurrentIrql, KeReleaseSpinLock,
-};
+use nt_abi::kernel::{ExAllocatePool2, ExFreePoolWithTag, KeAcquireSpinLockRaiseToDpc, KeGetCurrentIrql, KeReleaseSpinLock};
 use nt_abi::{KIRQL, KSPIN_LOCK, UNICODE_STRING};
 
 /// The tag of the framework's pool blocks, as in the framework itself: `FxDr`.

@@ -151,12 +151,7 @@ pub(crate) fn resolve(function: &'static str, handle: WDFOBJECT) -> Result<&'sta
 }
 
 /// Reports a violation and answers a status.
-pub(crate) fn refuse<T>(
-    function: &'static str,
-    text: &'static str,
-    object: WDFOBJECT,
-    status: NtStatus,
-) -> Result<T, NtStatus> {
+pub(crate) fn refuse<T>(function: &'static str, text: &'static str, object: WDFOBJECT, status: NtStatus) -> Result<T, NtStatus> {
     violation(function, text, object as usize);
     Err(status)
 }
@@ -214,8 +209,7 @@ impl Attributes {
         if !given.ParentObject.is_null() && !parent_allowed {
             return refuse(function, "a parent is not allowed here", given.ParentObject, PARENT_NOT_ALLOWED);
         }
-        let parent =
-            if given.ParentObject.is_null() { None } else { Some(resolve(function, given.ParentObject)?) };
+        let parent = if given.ParentObject.is_null() { None } else { Some(resolve(function, given.ParentObject)?) };
         let context_type = NonNull::new(given.ContextTypeInfo.cast_mut());
         // SAFETY: the caller's promise.
         let context_size = unsafe { context_size(function, given, context_type) }?;

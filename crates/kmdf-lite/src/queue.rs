@@ -17,8 +17,8 @@ use nt_abi::wdf::{
     WdfIoQueueDispatchParallel, WdfIoQueueDispatchSequential,
 };
 use nt_abi::{
-    DEVICE_OBJECT, DISPATCH_LEVEL, IRP, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL,
-    IRP_MJ_SHUTDOWN, NtStatus, PASSIVE_LEVEL, SL_PENDING_RETURNED,
+    DEVICE_OBJECT, DISPATCH_LEVEL, IRP, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_SHUTDOWN,
+    NtStatus, PASSIVE_LEVEL, SL_PENDING_RETURNED,
 };
 
 use crate::device::{DeviceBody, from_wdm};
@@ -100,13 +100,7 @@ unsafe fn make(
     // SAFETY: the device object stays while the WDFDEVICE does.
     let item = unsafe { IoAllocateWorkItem(body.wdm.as_ptr()) };
     let work_item = NonNull::new(item).ok_or(NtStatus::INSUFFICIENT_RESOURCES)?;
-    let state = State {
-        head: ptr::null_mut(),
-        tail: ptr::null_mut(),
-        presented: 0,
-        pumping: false,
-        scheduled: false,
-    };
+    let state = State { head: ptr::null_mut(), tail: ptr::null_mut(), presented: 0, pumping: false, scheduled: false };
     let passive = attributes.passive(object);
     let queue = QueueBody { config: *config, limit, passive, work_item, state: Locked::new(state) };
     let made = create(object.globals, Some(object), &attributes, Body::Queue(queue))?;

@@ -161,9 +161,8 @@ impl Partial {
         let partial = Partial { block };
         let (information, mut needed) = (block.as_ptr().cast(), 0);
         // SAFETY: the block has `length` bytes; the name is the driver's.
-        let status = unsafe {
-            ZwQueryValueKey(key.handle, name, KEY_VALUE_PARTIAL_INFORMATION_CLASS, information, length, &mut needed)
-        };
+        let status =
+            unsafe { ZwQueryValueKey(key.handle, name, KEY_VALUE_PARTIAL_INFORMATION_CLASS, information, length, &mut needed) };
         // Warnings come with the fixed part filled in: the block always has room for that.
         if status.is_failure() && status != NtStatus::BUFFER_OVERFLOW { Err(status) } else { Ok((partial, status)) }
     }

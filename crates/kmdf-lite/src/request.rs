@@ -91,12 +91,7 @@ enum Which {
     Output,
 }
 
-fn buffer(
-    function: &'static str,
-    request: WDFOBJECT,
-    minimum: usize,
-    which: Which,
-) -> Result<(*mut c_void, usize), NtStatus> {
+fn buffer(function: &'static str, request: WDFOBJECT, minimum: usize, which: Which) -> Result<(*mut c_void, usize), NtStatus> {
     enter(function, DISPATCH_LEVEL)?;
     let (object, _) = body!(function, request, Request)?;
     let Some(io) = io_control(object) else {
@@ -116,11 +111,7 @@ fn buffer(
 
 /// # Safety
 /// The pointers are null or the driver's variables.
-unsafe fn answer(
-    found: Result<(*mut c_void, usize), NtStatus>,
-    buffer: *mut *mut c_void,
-    length: *mut usize,
-) -> NtStatus {
+unsafe fn answer(found: Result<(*mut c_void, usize), NtStatus>, buffer: *mut *mut c_void, length: *mut usize) -> NtStatus {
     let (address, bytes) = found.unwrap_or((ptr::null_mut(), 0));
     // SAFETY: the caller's promise.
     if let Some(buffer) = unsafe { buffer.as_mut() } {
@@ -169,11 +160,7 @@ pub(crate) unsafe extern "win64" fn WdfRequestRetrieveOutputBuffer(
 ///
 /// # IRQL
 /// <= DISPATCH_LEVEL
-pub(crate) unsafe extern "win64" fn WdfRequestComplete(
-    _globals: *mut WDF_DRIVER_GLOBALS,
-    request: WDFOBJECT,
-    status: NtStatus,
-) {
+pub(crate) unsafe extern "win64" fn WdfRequestComplete(_globals: *mut WDF_DRIVER_GLOBALS, request: WDFOBJECT, status: NtStatus) {
     let _ = complete("WdfRequestComplete", request, status, 0);
 }
 
@@ -191,12 +178,7 @@ pub(crate) unsafe extern "win64" fn WdfRequestCompleteWithInformation(
 }
 
 /// Completes a request: the WDFREQUEST goes, the IRP goes back, the queue presents the next.
-pub(crate) fn complete(
-    function: &'static str,
-    handle: WDFOBJECT,
-    status: NtStatus,
-    information: usize,
-) -> Result<(), NtStatus> {
+pub(crate) fn complete(function: &'static str, handle: WDFOBJECT, status: NtStatus, information: usize) -> Result<(), NtStatus> {
     level(function, DISPATCH_LEVEL)?;
     let (object, body) = body!(function, handle, Request)?;
     if status == NtStatus::PENDING {

@@ -8,9 +8,7 @@ use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::ptr;
 
-use nt_abi::kernel::{
-    KeCancelTimer, KeFlushQueuedDpcs, KeInitializeDpc, KeInitializeTimerEx, KeSetTimerEx,
-};
+use nt_abi::kernel::{KeCancelTimer, KeFlushQueuedDpcs, KeInitializeDpc, KeInitializeTimerEx, KeSetTimerEx};
 use nt_abi::wdf::{EVT_WDF_TIMER, WDF_DRIVER_GLOBALS, WDF_OBJECT_ATTRIBUTES, WDF_TIMER_CONFIG, WDFOBJECT};
 use nt_abi::{DISPATCH_LEVEL, KDPC, KTIMER, NOTIFICATION_EVENT, NtStatus, PASSIVE_LEVEL};
 
@@ -132,11 +130,7 @@ unsafe extern "win64" fn fire(_dpc: *mut KDPC, context: *mut c_void, _: *mut c_v
 ///
 /// # IRQL
 /// <= DISPATCH_LEVEL
-pub(crate) unsafe extern "win64" fn WdfTimerStart(
-    _globals: *mut WDF_DRIVER_GLOBALS,
-    timer: WDFOBJECT,
-    due: i64,
-) -> u8 {
+pub(crate) unsafe extern "win64" fn WdfTimerStart(_globals: *mut WDF_DRIVER_GLOBALS, timer: WDFOBJECT, due: i64) -> u8 {
     const NAME: &str = "WdfTimerStart";
     let _ = level(NAME, DISPATCH_LEVEL);
     // SAFETY: initialized when the object was made, and the object exists.
@@ -164,10 +158,7 @@ pub(crate) unsafe extern "win64" fn WdfTimerStop(_globals: *mut WDF_DRIVER_GLOBA
 ///
 /// # IRQL
 /// <= DISPATCH_LEVEL
-pub(crate) unsafe extern "win64" fn WdfTimerGetParentObject(
-    _globals: *mut WDF_DRIVER_GLOBALS,
-    timer: WDFOBJECT,
-) -> WDFOBJECT {
+pub(crate) unsafe extern "win64" fn WdfTimerGetParentObject(_globals: *mut WDF_DRIVER_GLOBALS, timer: WDFOBJECT) -> WDFOBJECT {
     const NAME: &str = "WdfTimerGetParentObject";
     let _ = level(NAME, DISPATCH_LEVEL);
     match body!(NAME, timer, Timer) {

@@ -8,9 +8,9 @@ use core::ptr::{self, NonNull};
 use nt_abi::NtStatus;
 use nt_abi::nmr::{NPI_CLIENT_ATTACH_PROVIDER_FN, NPI_PROVIDER_ATTACH_CLIENT_FN, NPI_REGISTRATION_INSTANCE};
 
+use crate::characteristics::Characteristics;
 use crate::event::{Event, emit, fault};
 use crate::kernel::{irql, thread};
-use crate::characteristics::Characteristics;
 use crate::registry::{Binding, Registry, lock, retire};
 use crate::state::{AfterAttach, Misuse};
 use crate::{Kind, Side, detach};
@@ -47,9 +47,7 @@ struct ClientCall {
 
 impl Registry {
     fn next_offer(&mut self, handle: usize, side: Side) -> Option<(NonNull<Binding>, ClientCall)> {
-        let mut found = self.find_binding(|b| {
-            b.offered_by == side && b.module(side).handle == handle && b.state.is_offered()
-        })?;
+        let mut found = self.find_binding(|b| b.offered_by == side && b.module(side).handle == handle && b.state.is_offered())?;
         // SAFETY: listed, and the lock is held.
         let binding = unsafe { found.as_mut() };
         binding.state.begin_attach();
@@ -179,10 +177,7 @@ fn call_provider(call: &ProviderCall, request: &Request, answer: &mut Answer) ->
 }
 
 impl Registry {
-    fn begin_provider_attach(
-        &mut self,
-        request: &Request,
-    ) -> Result<(NonNull<Binding>, ProviderCall), (Event, Misuse)> {
+    fn begin_provider_attach(&mut self, request: &Request) -> Result<(NonNull<Binding>, ProviderCall), (Event, Misuse)> {
         let Some(mut found) = self.binding(request.binding) else {
             let kind = Kind::AttachCall;
             let context = request.context as usize;

@@ -4,8 +4,7 @@
 
 use nt_abi::GUID;
 use nt_abi::nmr::{
-    MIT_GUID, MIT_IF_LUID, NPI_CLIENT_CHARACTERISTICS, NPI_MODULEID, NPI_PROVIDER_CHARACTERISTICS,
-    NPI_REGISTRATION_INSTANCE,
+    MIT_GUID, MIT_IF_LUID, NPI_CLIENT_CHARACTERISTICS, NPI_MODULEID, NPI_PROVIDER_CHARACTERISTICS, NPI_REGISTRATION_INSTANCE,
 };
 
 use crate::Side;
@@ -134,12 +133,12 @@ fn instance_key(i: &NPI_REGISTRATION_INSTANCE) -> [usize; 6] {
 /// The pointers inside the characteristics are null or valid.
 pub(crate) unsafe fn check(characteristics: &Characteristics) -> Result<(), &'static str> {
     let (version, length, size, attach, detach) = match characteristics {
-        Characteristics::Client(c, _) => (
-            c.Version, c.Length, size_of_val(c), c.ClientAttachProvider.is_some(), c.ClientDetachProvider.is_some(),
-        ),
-        Characteristics::Provider(c, _) => (
-            c.Version, c.Length, size_of_val(c), c.ProviderAttachClient.is_some(), c.ProviderDetachClient.is_some(),
-        ),
+        Characteristics::Client(c, _) => {
+            (c.Version, c.Length, size_of_val(c), c.ClientAttachProvider.is_some(), c.ClientDetachProvider.is_some())
+        }
+        Characteristics::Provider(c, _) => {
+            (c.Version, c.Length, size_of_val(c), c.ProviderAttachClient.is_some(), c.ProviderDetachClient.is_some())
+        }
     };
     if version != 0 {
         return Err("the characteristics' Version is not 0");

@@ -96,7 +96,15 @@ impl Config {
 
 /// Sets how the registrar behaves from now on. Registrations that exist keep going.
 pub fn configure(config: Config) {
-    let fixed = |always: bool, never: bool| if always { ALWAYS } else if never { NEVER } else { RANDOM };
+    let fixed = |always: bool, never: bool| {
+        if always {
+            ALWAYS
+        } else if never {
+            NEVER
+        } else {
+            RANDOM
+        }
+    };
     let choice = |c: Choice| fixed(c == Choice::Always, c == Choice::Never);
     LATE.set(fixed(config.attach == Attach::Late, config.attach == Attach::Inline));
     AT_ONCE.set(fixed(config.deregister == Deregister::AtOnce, true));

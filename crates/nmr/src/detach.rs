@@ -8,10 +8,10 @@ use core::ptr::NonNull;
 use nt_abi::NtStatus;
 
 use crate::attach::violation;
+use crate::characteristics::Characteristics;
 use crate::config::{DISPATCH, PROVIDER_FIRST};
 use crate::event::{Event, emit};
 use crate::kernel::{at_dispatch, irql, thread};
-use crate::characteristics::Characteristics;
 use crate::registry::{Binding, lock, retire};
 use crate::state::{AfterDetach, Misuse};
 use crate::{Kind, Side};

@@ -29,19 +29,31 @@ pub struct Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A registration was made (before its attaches), or failed.
-    Register { /** The answer. */ status: NtStatus },
+    Register {
+        /** The answer. */
+        status: NtStatus,
+    },
     /// The attach callback of a side is being called.
     AttachCall,
     /// The attach callback of a side has returned.
-    AttachReturn { /** What it returned. */ status: NtStatus },
+    AttachReturn {
+        /** What it returned. */
+        status: NtStatus,
+    },
     /// A deregistration has begun: no new binding from here on.
     DeregisterCall,
     /// A deregistration call is about to return.
-    Deregister { /** The answer. */ status: NtStatus },
+    Deregister {
+        /** The answer. */
+        status: NtStatus,
+    },
     /// The detach callback of a side is being called.
     DetachCall,
     /// The detach callback of a side has returned.
-    DetachReturn { /** What it returned. */ status: NtStatus },
+    DetachReturn {
+        /** What it returned. */
+        status: NtStatus,
+    },
     /// A side has reported its detaching complete.
     DetachComplete,
     /// The cleanup callback of a side is being called (or would be, had it one).
@@ -49,9 +61,17 @@ pub enum Kind {
     /// A wait for a deregistration begins.
     WaitBegin,
     /// A wait for a deregistration returns.
-    WaitReturn { /** The answer. */ status: NtStatus },
+    WaitReturn {
+        /** The answer. */
+        status: NtStatus,
+    },
     /// A module broke a rule.
-    Violation { /** Which rule. */ rule: &'static str, /** What the module did. */ text: &'static str },
+    Violation {
+        /** Which rule. */
+        rule: &'static str,
+        /** What the module did. */
+        text: &'static str,
+    },
 }
 
 /// Sets the function that is told every event, at any IRQL up to DISPATCH_LEVEL and without the registrar's lock.

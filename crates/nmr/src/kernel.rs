@@ -8,13 +8,11 @@ use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
 
 use nt_abi::kernel::{
-    ExAllocatePool2, ExFreePoolWithTag, KeAcquireSpinLockRaiseToDpc, KeDelayExecutionThread, KeGetCurrentIrql,
-    KeInitializeEvent, KeLowerIrql, KeReleaseSpinLock, KeSetEvent, KeWaitForSingleObject, KfRaiseIrql,
-    PsCreateSystemThread, PsGetCurrentThreadId, ZwClose,
+    ExAllocatePool2, ExFreePoolWithTag, KeAcquireSpinLockRaiseToDpc, KeDelayExecutionThread, KeGetCurrentIrql, KeInitializeEvent,
+    KeLowerIrql, KeReleaseSpinLock, KeSetEvent, KeWaitForSingleObject, KfRaiseIrql, PsCreateSystemThread, PsGetCurrentThreadId,
+    ZwClose,
 };
-use nt_abi::{
-    DISPATCH_LEVEL, KIRQL, KERNEL_MODE, KEVENT, KSPIN_LOCK, KSTART_ROUTINE, NOTIFICATION_EVENT, WAIT_EXECUTIVE,
-};
+use nt_abi::{DISPATCH_LEVEL, KERNEL_MODE, KEVENT, KIRQL, KSPIN_LOCK, KSTART_ROUTINE, NOTIFICATION_EVENT, WAIT_EXECUTIVE};
 
 /// The tag of the registrar's pool blocks: `NmrL`.
 const TAG: u32 = u32::from_le_bytes(*b"NmrL");

@@ -235,8 +235,7 @@ fn detach_all(side: Side, handle: usize) {
     let early = EARLY.decide();
     loop {
         let mut registry = lock();
-        let Some(mut binding) = registry
-            .find_binding(|b| b.module(side).handle == handle && b.state.can_begin_detach(early))
+        let Some(mut binding) = registry.find_binding(|b| b.module(side).handle == handle && b.state.can_begin_detach(early))
         else {
             return;
         };

@@ -20,8 +20,7 @@ pub(crate) struct Registry {
     last: u64,
 }
 
-static REGISTRY: Locked<Registry> =
-    Locked::new(Registry { registrations: ptr::null_mut(), bindings: ptr::null_mut(), last: 0 });
+static REGISTRY: Locked<Registry> = Locked::new(Registry { registrations: ptr::null_mut(), bindings: ptr::null_mut(), last: 0 });
 
 /// Takes the registrar's lock.
 ///

@@ -116,13 +116,7 @@ pub(crate) struct State {
 
 impl State {
     pub fn new() -> State {
-        State {
-            phase: Phase::Offered,
-            attach_running: false,
-            client_left: false,
-            client: Detach::Idle,
-            provider: Detach::Idle,
-        }
+        State { phase: Phase::Offered, attach_running: false, client_left: false, client: Detach::Idle, provider: Detach::Idle }
     }
 
     /// Nobody has been called for this binding yet.
@@ -185,10 +179,9 @@ impl State {
     fn attach_misuse(&self, success: bool) -> Option<Misuse> {
         let attached = matches!(self.phase, Phase::Attached | Phase::Detaching);
         match (success, attached) {
-            (true, false) => Some(Misuse {
-                rule: "N2",
-                text: "ClientAttachProvider returned success without having attached to the provider",
-            }),
+            (true, false) => {
+                Some(Misuse { rule: "N2", text: "ClientAttachProvider returned success without having attached to the provider" })
+            }
             (false, true) => Some(Misuse {
                 rule: "L08",
                 text: "ClientAttachProvider returned a failure after NmrClientAttachProvider had succeeded",
@@ -227,8 +220,8 @@ impl State {
     /// One side's detach callback has returned STATUS_PENDING, or else STATUS_SUCCESS.
     pub fn end_detach_call(&mut self, side: Side, pending: bool) -> (AfterDetach, Option<Misuse>) {
         let early = *self.side(side) == Detach::CompletedEarly;
-        let misuse = (early && !pending)
-            .then(|| n7("detach was reported complete, and then the detach callback returned STATUS_SUCCESS"));
+        let misuse =
+            (early && !pending).then(|| n7("detach was reported complete, and then the detach callback returned STATUS_SUCCESS"));
         *self.side(side) = match (pending, early) {
             (true, false) => Detach::Pending,
             (true, true) => Detach::Completed,

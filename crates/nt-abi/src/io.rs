@@ -5,9 +5,9 @@ use core::ffi::c_void;
 
 use crate::base::{LIST_ENTRY, UNICODE_STRING};
 use crate::ke::{KDPC, KEVENT};
+use crate::layout;
 use crate::mm::MDL;
 use crate::status::NtStatus;
-use crate::layout;
 
 /// `IO_STATUS_BLOCK`.
 #[repr(C)]

@@ -9,9 +9,9 @@
 use core::ffi::c_void;
 
 use crate::{
-    CLIENT_ID, DEVICE_OBJECT, DRIVER_OBJECT, HANDLE, IO_COMPLETION_ROUTINE, IO_WORKITEM_ROUTINE,
-    IO_WORKITEM_ROUTINE_EX, IRP, KDEFERRED_ROUTINE, KDPC, KEVENT, KSPIN_LOCK, KSTART_ROUTINE, KTIMER, LARGE_INTEGER, MDL, NTSTATUS,
-    OBJECT_ATTRIBUTES, PROCESSOR_NUMBER, UNICODE_STRING,
+    CLIENT_ID, DEVICE_OBJECT, DRIVER_OBJECT, HANDLE, IO_COMPLETION_ROUTINE, IO_WORKITEM_ROUTINE, IO_WORKITEM_ROUTINE_EX, IRP,
+    KDEFERRED_ROUTINE, KDPC, KEVENT, KSPIN_LOCK, KSTART_ROUTINE, KTIMER, LARGE_INTEGER, MDL, NTSTATUS, OBJECT_ATTRIBUTES,
+    PROCESSOR_NUMBER, UNICODE_STRING,
 };
 
 // Pool.
@@ -29,7 +29,11 @@ unsafe extern "win64" {
     pub fn KeResetEvent(event: *mut KEVENT) -> i32;
     pub fn KeReadStateEvent(event: *mut KEVENT) -> i32;
     pub fn KeWaitForSingleObject(
-        object: *mut c_void, reason: u32, mode: i8, alertable: u8, timeout: *const LARGE_INTEGER,
+        object: *mut c_void,
+        reason: u32,
+        mode: i8,
+        alertable: u8,
+        timeout: *const LARGE_INTEGER,
     ) -> NTSTATUS;
     pub fn KeDelayExecutionThread(mode: i8, alertable: u8, interval: *const LARGE_INTEGER) -> NTSTATUS;
     pub fn KeQueryPerformanceCounter(frequency: *mut LARGE_INTEGER) -> LARGE_INTEGER;
@@ -77,25 +81,38 @@ unsafe extern "win64" {
     pub fn IofCompleteRequest(irp: *mut IRP, boost: i8);
     pub fn IofCallDriver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS;
     pub fn IoSetCompletionRoutineEx(
-        device: *mut DEVICE_OBJECT, irp: *mut IRP, routine: Option<IO_COMPLETION_ROUTINE>, context: *mut c_void, on_success: u8,
-        on_error: u8, on_cancel: u8,
+        device: *mut DEVICE_OBJECT,
+        irp: *mut IRP,
+        routine: Option<IO_COMPLETION_ROUTINE>,
+        context: *mut c_void,
+        on_success: u8,
+        on_error: u8,
+        on_cancel: u8,
     ) -> NTSTATUS;
-    pub fn IoAllocateMdl(
-        address: *mut c_void, length: u32, secondary: u8, charge_quota: u8, irp: *mut IRP,
-    ) -> *mut MDL;
+    pub fn IoAllocateMdl(address: *mut c_void, length: u32, secondary: u8, charge_quota: u8, irp: *mut IRP) -> *mut MDL;
     pub fn IoFreeMdl(mdl: *mut MDL);
     pub fn IoBuildPartialMdl(source: *mut MDL, target: *mut MDL, address: *mut c_void, length: u32);
     pub fn MmBuildMdlForNonPagedPool(mdl: *mut MDL);
     pub fn MmMapLockedPagesSpecifyCache(
-        mdl: *mut MDL, mode: i8, cache: u32, address: *mut c_void, bugcheck: u32, priority: u32,
+        mdl: *mut MDL,
+        mode: i8,
+        cache: u32,
+        address: *mut c_void,
+        bugcheck: u32,
+        priority: u32,
     ) -> *mut c_void;
 }
 
 // Devices, drivers, work items.
 unsafe extern "win64" {
     pub fn IoCreateDevice(
-        driver: *mut DRIVER_OBJECT, extension_size: u32, name: *const UNICODE_STRING, kind: u32, characteristics: u32,
-        exclusive: u8, device: *mut *mut DEVICE_OBJECT,
+        driver: *mut DRIVER_OBJECT,
+        extension_size: u32,
+        name: *const UNICODE_STRING,
+        kind: u32,
+        characteristics: u32,
+        exclusive: u8,
+        device: *mut *mut DEVICE_OBJECT,
     ) -> NTSTATUS;
     pub fn IoDeleteDevice(device: *mut DEVICE_OBJECT);
     pub fn IoCreateSymbolicLink(link: *const UNICODE_STRING, device: *const UNICODE_STRING) -> NTSTATUS;
@@ -104,12 +121,8 @@ unsafe extern "win64" {
     pub fn IoRegisterLastChanceShutdownNotification(device: *mut DEVICE_OBJECT) -> NTSTATUS;
     pub fn IoUnregisterShutdownNotification(device: *mut DEVICE_OBJECT);
     pub fn IoAllocateWorkItem(device: *mut DEVICE_OBJECT) -> *mut c_void;
-    pub fn IoQueueWorkItem(
-        item: *mut c_void, routine: Option<IO_WORKITEM_ROUTINE>, queue: u32, context: *mut c_void,
-    );
-    pub fn IoQueueWorkItemEx(
-        item: *mut c_void, routine: Option<IO_WORKITEM_ROUTINE_EX>, queue: u32, context: *mut c_void,
-    );
+    pub fn IoQueueWorkItem(item: *mut c_void, routine: Option<IO_WORKITEM_ROUTINE>, queue: u32, context: *mut c_void);
+    pub fn IoQueueWorkItemEx(item: *mut c_void, routine: Option<IO_WORKITEM_ROUTINE_EX>, queue: u32, context: *mut c_void);
     pub fn IoFreeWorkItem(item: *mut c_void);
     pub fn IoGetCurrentProcess() -> *mut c_void;
 }
@@ -117,20 +130,35 @@ unsafe extern "win64" {
 // Threads, objects, handles.
 unsafe extern "win64" {
     pub fn PsCreateSystemThread(
-        handle: *mut HANDLE, access: u32, attributes: *const OBJECT_ATTRIBUTES, process: HANDLE, client: *mut CLIENT_ID,
-        routine: Option<KSTART_ROUTINE>, context: *mut c_void,
+        handle: *mut HANDLE,
+        access: u32,
+        attributes: *const OBJECT_ATTRIBUTES,
+        process: HANDLE,
+        client: *mut CLIENT_ID,
+        routine: Option<KSTART_ROUTINE>,
+        context: *mut c_void,
     ) -> NTSTATUS;
     pub fn PsTerminateSystemThread(status: NTSTATUS) -> NTSTATUS;
     pub fn PsGetCurrentThreadId() -> HANDLE;
     pub fn ObReferenceObjectByHandle(
-        handle: HANDLE, access: u32, kind: *mut c_void, mode: i8, object: *mut *mut c_void, information: *mut c_void,
+        handle: HANDLE,
+        access: u32,
+        kind: *mut c_void,
+        mode: i8,
+        object: *mut *mut c_void,
+        information: *mut c_void,
     ) -> NTSTATUS;
     pub fn ObfReferenceObject(object: *mut c_void) -> isize;
     pub fn ObfDereferenceObject(object: *mut c_void) -> isize;
     pub fn ZwClose(handle: HANDLE) -> NTSTATUS;
     pub fn ZwOpenKey(handle: *mut HANDLE, access: u32, attributes: *const OBJECT_ATTRIBUTES) -> NTSTATUS;
     pub fn ZwQueryValueKey(
-        key: HANDLE, name: *const UNICODE_STRING, class: u32, information: *mut c_void, length: u32, result: *mut u32,
+        key: HANDLE,
+        name: *const UNICODE_STRING,
+        class: u32,
+        information: *mut c_void,
+        length: u32,
+        result: *mut u32,
     ) -> NTSTATUS;
 }
 

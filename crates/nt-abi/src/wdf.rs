@@ -73,8 +73,7 @@ pub type EVT_WDF_IO_QUEUE_IO_DEFAULT = unsafe extern "win64" fn(WDFOBJECT, WDFOB
 /// `EvtIoRead`, `EvtIoWrite`: `(Queue, Request, Length)`.
 pub type EVT_WDF_IO_QUEUE_IO_TRANSFER = unsafe extern "win64" fn(WDFOBJECT, WDFOBJECT, usize);
 /// `EvtIoDeviceControl(Queue, Request, OutputBufferLength, InputBufferLength, IoControlCode)`.
-pub type EVT_WDF_IO_QUEUE_IO_DEVICE_CONTROL =
-    unsafe extern "win64" fn(WDFOBJECT, WDFOBJECT, usize, usize, u32);
+pub type EVT_WDF_IO_QUEUE_IO_DEVICE_CONTROL = unsafe extern "win64" fn(WDFOBJECT, WDFOBJECT, usize, usize, u32);
 /// `EvtIoStop(Queue, Request, ActionFlags)`.
 pub type EVT_WDF_IO_QUEUE_IO_STOP = unsafe extern "win64" fn(WDFOBJECT, WDFOBJECT, u32);
 /// `EvtIoResume`, `EvtIoCanceledOnQueue`: `(Queue, Request)`.
@@ -154,8 +153,7 @@ pub struct WDF_OBJECT_CONTEXT_TYPE_INFO {
     /// The descriptor that stands for the type (often this one).
     pub UniqueType: *const WDF_OBJECT_CONTEXT_TYPE_INFO,
     /// Finds the unique descriptor at run time; may be null.
-    pub EvtDriverGetUniqueContextType:
-        Option<unsafe extern "win64" fn() -> *const WDF_OBJECT_CONTEXT_TYPE_INFO>,
+    pub EvtDriverGetUniqueContextType: Option<unsafe extern "win64" fn() -> *const WDF_OBJECT_CONTEXT_TYPE_INFO>,
 }
 layout!(WDF_OBJECT_CONTEXT_TYPE_INFO, 40, ContextName @ 8, ContextSize @ 16, UniqueType @ 24,
     EvtDriverGetUniqueContextType @ 32);

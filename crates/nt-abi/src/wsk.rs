@@ -160,8 +160,7 @@ pub type PFN_WSK_RECEIVE_EVENT = unsafe extern "win64" fn(
 ) -> NTSTATUS;
 pub type PFN_WSK_DISCONNECT_EVENT = unsafe extern "win64" fn(*mut c_void, u32) -> NTSTATUS;
 pub type PFN_WSK_SEND_BACKLOG_EVENT = unsafe extern "win64" fn(*mut c_void, usize) -> NTSTATUS;
-pub type PFN_WSK_RECEIVE_FROM_EVENT =
-    unsafe extern "win64" fn(*mut c_void, u32, *mut WSK_DATAGRAM_INDICATION) -> NTSTATUS;
+pub type PFN_WSK_RECEIVE_FROM_EVENT = unsafe extern "win64" fn(*mut c_void, u32, *mut WSK_DATAGRAM_INDICATION) -> NTSTATUS;
 
 #[repr(C)]
 pub struct WSK_CLIENT_DISPATCH {
@@ -287,12 +286,8 @@ pub type PFN_WSK_CONTROL_SOCKET = unsafe extern "win64" fn(
 ) -> NTSTATUS;
 pub type PFN_WSK_CLOSE_SOCKET = unsafe extern "win64" fn(Socket: *mut WSK_SOCKET, Irp: *mut IRP) -> NTSTATUS;
 /// WskBind and WskConnect have the same shape.
-pub type PFN_WSK_BIND = unsafe extern "win64" fn(
-    Socket: *mut WSK_SOCKET,
-    Address: *mut SOCKADDR,
-    Flags: u32,
-    Irp: *mut IRP,
-) -> NTSTATUS;
+pub type PFN_WSK_BIND =
+    unsafe extern "win64" fn(Socket: *mut WSK_SOCKET, Address: *mut SOCKADDR, Flags: u32, Irp: *mut IRP) -> NTSTATUS;
 pub type PFN_WSK_CONNECT = PFN_WSK_BIND;
 pub type PFN_WSK_LISTEN = unsafe extern "win64" fn(Socket: *mut WSK_SOCKET, Irp: *mut IRP) -> NTSTATUS;
 pub type PFN_WSK_ACCEPT = unsafe extern "win64" fn(
@@ -311,12 +306,8 @@ pub type PFN_WSK_INSPECT_COMPLETE = unsafe extern "win64" fn(
     Irp: *mut IRP,
 ) -> NTSTATUS;
 /// WskSend, WskReceive and WskDisconnect have the same shape.
-pub type PFN_WSK_SEND = unsafe extern "win64" fn(
-    Socket: *mut WSK_SOCKET,
-    Buffer: *mut WSK_BUF,
-    Flags: u32,
-    Irp: *mut IRP,
-) -> NTSTATUS;
+pub type PFN_WSK_SEND =
+    unsafe extern "win64" fn(Socket: *mut WSK_SOCKET, Buffer: *mut WSK_BUF, Flags: u32, Irp: *mut IRP) -> NTSTATUS;
 pub type PFN_WSK_RECEIVE = PFN_WSK_SEND;
 pub type PFN_WSK_DISCONNECT = PFN_WSK_SEND;
 pub type PFN_WSK_RELEASE_DATA_INDICATION_LIST =

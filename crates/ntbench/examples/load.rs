@@ -13,7 +13,8 @@ fn main() {
     let image = arguments.next().expect("the path of a .sys file");
     let service = arguments.next().unwrap_or_else(|| "driver".into());
     let trace = Trace { print: true, ..Trace::default() };
-    let bench = Bench::new(Config { on_violation: OnViolation::Record, trace, seed, verifier, ..Config::default() }).expect("a bench");
+    let bench =
+        Bench::new(Config { on_violation: OnViolation::Record, trace, seed, verifier, ..Config::default() }).expect("a bench");
     for setting in arguments {
         let (name, value) = setting.split_once('=').expect("Name=number");
         bench.set_parameter(&service, name, Value::Dword(value.parse().expect("a number")));

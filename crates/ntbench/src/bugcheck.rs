@@ -38,7 +38,11 @@ pub(crate) fn configure(named: &[Named]) {
 
 fn meaning(code: u32, first: usize) -> String {
     let named = NAMED.read();
-    named.iter().find(|named| named.code == code && named.first == first).map(|named| format!(": {}", named.meaning)).unwrap_or_default()
+    named
+        .iter()
+        .find(|named| named.code == code && named.first == first)
+        .map(|named| format!(": {}", named.meaning))
+        .unwrap_or_default()
 }
 
 fn explain(code: u32, parameters: [usize; 4]) -> String {

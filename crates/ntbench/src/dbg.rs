@@ -194,8 +194,19 @@ fn print(text: String) -> NtStatus {
 /// <= DIRQL
 #[allow(clippy::too_many_arguments)] // A variadic function.
 unsafe extern "win64" fn DbgPrint(
-    text: *const c_char, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize, g: usize, h: usize, i: usize,
-    j: usize, k: usize, l: usize,
+    text: *const c_char,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    f: usize,
+    g: usize,
+    h: usize,
+    i: usize,
+    j: usize,
+    k: usize,
+    l: usize,
 ) -> NtStatus {
     // SAFETY: the driver passed a format and arguments that fit it.
     print(unsafe { format(text, &[a, b, c, d, e, f, g, h, i, j, k, l]) })
@@ -205,8 +216,21 @@ unsafe extern "win64" fn DbgPrint(
 /// <= DIRQL
 #[allow(clippy::too_many_arguments)] // A variadic function.
 unsafe extern "win64" fn DbgPrintEx(
-    _component: u32, _level: u32, text: *const c_char, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize,
-    g: usize, h: usize, i: usize, j: usize, k: usize, l: usize,
+    _component: u32,
+    _level: u32,
+    text: *const c_char,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    f: usize,
+    g: usize,
+    h: usize,
+    i: usize,
+    j: usize,
+    k: usize,
+    l: usize,
 ) -> NtStatus {
     // SAFETY: the driver passed a format and arguments that fit it.
     print(unsafe { format(text, &[a, b, c, d, e, f, g, h, i, j, k, l]) })

@@ -13,9 +13,9 @@ use nt_abi::{
 use parking_lot::Mutex;
 
 use crate::callout::{self, Kind};
+use crate::image::Image;
 use crate::image::map::{self, MapError};
 use crate::image::parse::ImageError;
-use crate::image::Image;
 use crate::io::device;
 use crate::ke::time;
 use crate::trace::{self, Side};
@@ -230,7 +230,12 @@ fn phases(events: &[trace::Event], began: Duration) -> Vec<Phase> {
                 close(&mut open, &mut phases, "deregister", event, began, status.to_string());
             }
             K::Cleanup { side: Side::Client, .. } => {
-                phases.push(Phase { name: "cleanup callback", at: event.time - began, took: Duration::ZERO, detail: String::new() });
+                phases.push(Phase {
+                    name: "cleanup callback",
+                    at: event.time - began,
+                    took: Duration::ZERO,
+                    detail: String::new(),
+                });
             }
             K::WaitReturn { side: Side::Client, status, .. } => {
                 close(&mut open, &mut phases, "wait for deregistration", event, began, status.to_string());

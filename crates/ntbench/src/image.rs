@@ -78,9 +78,7 @@ pub(crate) fn register(path: PathBuf, range: Range<usize>, code: Vec<Range<usize
 #[inline]
 pub(crate) fn index_of(address: usize) -> Option<usize> {
     let count = COUNT.load(Ordering::Acquire);
-    let within = |r: &[AtomicUsize; 2]| {
-        (r[0].load(Ordering::Relaxed)..r[1].load(Ordering::Relaxed)).contains(&address)
-    };
+    let within = |r: &[AtomicUsize; 2]| (r[0].load(Ordering::Relaxed)..r[1].load(Ordering::Relaxed)).contains(&address);
     RANGES[..count].iter().position(within)
 }
 

@@ -35,6 +35,7 @@ pub mod verifier;
 mod watch;
 pub mod wsk;
 
+pub use ::nmr;
 pub use bench::{Bench, Config, Error, Stats};
 pub use driver::{Driver, LoadError, Phase, Unload, UnloadRefused};
 pub use exports::all as exports;
@@ -42,7 +43,6 @@ pub use fault::When;
 pub use image::parse::ImageError;
 pub use io::file::{Handle, IoctlError};
 pub use ke::irql::CompletionIrql;
-pub use ::nmr;
 pub use nt_abi::NtStatus;
 pub use registry::Value;
 pub use rusty_fork;

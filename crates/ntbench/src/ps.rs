@@ -51,13 +51,23 @@ fn destroy(_thread: *mut c_void) {}
 #[unsafe(naked)]
 unsafe extern "C" fn enter(routine: KSTART_ROUTINE, context: *mut c_void, saved: *mut usize) {
     core::arch::naked_asm!(
-        "push rbp", "push rbx", "push r12", "push r13", "push r14", "push r15",
+        "push rbp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
         "sub rsp, 40", // The callee's home area, and alignment.
         "mov [rdx], rsp",
         "mov rcx, rsi",
         "call rdi",
         "add rsp, 40",
-        "pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
         "ret",
     )
 }
@@ -65,12 +75,7 @@ unsafe extern "C" fn enter(routine: KSTART_ROUTINE, context: *mut c_void, saved:
 /// Goes on after the call in [`enter`] that saved this stack pointer.
 #[unsafe(naked)]
 unsafe extern "C" fn leave(saved: usize) -> ! {
-    core::arch::naked_asm!(
-        "mov rsp, rdi",
-        "add rsp, 40",
-        "pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp",
-        "ret",
-    )
+    core::arch::naked_asm!("mov rsp, rdi", "add rsp, 40", "pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp", "ret",)
 }
 
 /// What a system thread does on its host thread.
@@ -141,7 +146,11 @@ pub unsafe extern "win64" fn PsCreateSystemThread(
         if !client.is_null() {
             client.write(CLIENT_ID { UniqueProcess: PROCESS_ID, UniqueThread: object });
         }
-        if handle.is_null() { ob::dereference(object); } else { handle.write(ob::open(object, image::caller())) }
+        if handle.is_null() {
+            ob::dereference(object);
+        } else {
+            handle.write(ob::open(object, image::caller()))
+        }
     }
     NtStatus::SUCCESS
 }

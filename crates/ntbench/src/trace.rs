@@ -49,60 +49,184 @@ pub enum Side {
 #[serde(tag = "event")]
 pub enum Kind {
     /// An image was mapped.
-    ImageMapped { /** Service. */ service: String, /** Base address. */ base: usize, /** Bytes. */ size: usize },
+    ImageMapped {
+        /** Service. */
+        service: String,
+        /** Base address. */
+        base: usize,
+        /** Bytes. */
+        size: usize,
+    },
     /// An image's pages were made inaccessible.
-    ImageUnmapped { /** Service. */ service: String },
+    ImageUnmapped {
+        /** Service. */
+        service: String,
+    },
     /// The driver's entry point is called.
-    LoadBegin { /** Service. */ service: String },
+    LoadBegin {
+        /** Service. */
+        service: String,
+    },
     /// The driver's entry point has returned.
-    LoadReturn { /** Service. */ service: String, /** Its answer. */ status: NtStatus },
+    LoadReturn {
+        /** Service. */
+        service: String,
+        /** Its answer. */
+        status: NtStatus,
+    },
     /// The driver's unload routine is called.
-    UnloadBegin { /** Service. */ service: String },
+    UnloadBegin {
+        /** Service. */
+        service: String,
+    },
     /// The driver's unload routine has returned.
-    UnloadReturn { /** Service. */ service: String },
+    UnloadReturn {
+        /** Service. */
+        service: String,
+    },
     /// A module registered with the NMR.
-    NmrRegister { /** Side. */ side: Side, /** Handle. */ registration: usize, /** Answer. */ status: NtStatus },
+    NmrRegister {
+        /** Side. */
+        side: Side,
+        /** Handle. */
+        registration: usize,
+        /** Answer. */
+        status: NtStatus,
+    },
     /// A provider registered with the NMR.
-    ProviderRegister { /** Handle. */ registration: usize, /** Answer. */ status: NtStatus },
+    ProviderRegister {
+        /** Handle. */
+        registration: usize,
+        /** Answer. */
+        status: NtStatus,
+    },
     /// An attach callback is called.
-    AttachCall { /** Side. */ side: Side, /** Binding. */ binding: usize },
+    AttachCall {
+        /** Side. */
+        side: Side,
+        /** Binding. */
+        binding: usize,
+    },
     /// An attach callback has returned.
-    AttachReturn { /** Side. */ side: Side, /** Binding. */ binding: usize, /** Answer. */ status: NtStatus },
+    AttachReturn {
+        /** Side. */
+        side: Side,
+        /** Binding. */
+        binding: usize,
+        /** Answer. */
+        status: NtStatus,
+    },
     /// A deregistration has begun.
-    DeregisterCall { /** Side. */ side: Side, /** Handle. */ registration: usize },
+    DeregisterCall {
+        /** Side. */
+        side: Side,
+        /** Handle. */
+        registration: usize,
+    },
     /// A deregistration returns.
-    Deregister { /** Side. */ side: Side, /** Handle. */ registration: usize, /** Answer. */ status: NtStatus },
+    Deregister {
+        /** Side. */
+        side: Side,
+        /** Handle. */
+        registration: usize,
+        /** Answer. */
+        status: NtStatus,
+    },
     /// A detach callback is called.
-    DetachCall { /** Side. */ side: Side, /** Binding. */ binding: usize },
+    DetachCall {
+        /** Side. */
+        side: Side,
+        /** Binding. */
+        binding: usize,
+    },
     /// A detach callback has returned.
-    DetachReturn { /** Side. */ side: Side, /** Binding. */ binding: usize, /** Answer. */ status: NtStatus },
+    DetachReturn {
+        /** Side. */
+        side: Side,
+        /** Binding. */
+        binding: usize,
+        /** Answer. */
+        status: NtStatus,
+    },
     /// A side reported its detaching complete.
-    DetachComplete { /** Side. */ side: Side, /** Binding. */ binding: usize },
+    DetachComplete {
+        /** Side. */
+        side: Side,
+        /** Binding. */
+        binding: usize,
+    },
     /// A cleanup callback is called.
-    Cleanup { /** Side. */ side: Side, /** Binding. */ binding: usize },
+    Cleanup {
+        /** Side. */
+        side: Side,
+        /** Binding. */
+        binding: usize,
+    },
     /// A wait for a deregistration begins.
-    WaitBegin { /** Side. */ side: Side, /** Handle. */ registration: usize },
+    WaitBegin {
+        /** Side. */
+        side: Side,
+        /** Handle. */
+        registration: usize,
+    },
     /// A wait for a deregistration has ended.
-    WaitReturn { /** Side. */ side: Side, /** Handle. */ registration: usize, /** Answer. */ status: NtStatus },
+    WaitReturn {
+        /** Side. */
+        side: Side,
+        /** Handle. */
+        registration: usize,
+        /** Answer. */
+        status: NtStatus,
+    },
     /// A socket was created.
-    SocketCreated { /** Socket. */ socket: usize, /** Its kind and where from. */ detail: String },
+    SocketCreated {
+        /** Socket. */
+        socket: usize,
+        /** Its kind and where from. */
+        detail: String,
+    },
     /// A socket was closed.
-    SocketClosed { /** Socket. */ socket: usize },
+    SocketClosed {
+        /** Socket. */
+        socket: usize,
+    },
     /// Something of the WSK provider's.
     Provider {
-        /** What. */ what: &'static str,
-        /** Which object. */ object: usize,
-        /** With what result. */ status: Option<NtStatus>,
-        /** More. */ detail: String,
+        /** What. */
+        what: &'static str,
+        /** Which object. */
+        object: usize,
+        /** With what result. */
+        status: Option<NtStatus>,
+        /** More. */
+        detail: String,
     },
     /// The driver printed.
-    DbgPrint { /** What. */ text: String },
+    DbgPrint {
+        /** What. */
+        text: String,
+    },
     /// A violation was recorded.
-    Violation { /** Rule. */ rule: &'static str, /** What. */ text: String },
+    Violation {
+        /** Rule. */
+        rule: &'static str,
+        /** What. */
+        text: String,
+    },
     /// One event of the data path.
-    Io { /** What. */ what: &'static str, /** Which object. */ object: usize, /** More. */ detail: String },
+    Io {
+        /** What. */
+        what: &'static str,
+        /** Which object. */
+        object: usize,
+        /** More. */
+        detail: String,
+    },
     /// A remark of the bench's.
-    Note { /** What. */ text: String },
+    Note {
+        /** What. */
+        text: String,
+    },
 }
 
 /// One event.

@@ -39,7 +39,8 @@ fn a_device_is_opened_controlled_and_closed() {
         drop(handle);
         bench.shutdown();
         driver.unload().expect("it unloads");
-        let printed: Vec<_> = bench.trace().iter().map(|event| event.kind.to_string()).filter(|text| text.starts_with("print")).collect();
+        let printed: Vec<_> =
+            bench.trace().iter().map(|event| event.kind.to_string()).filter(|text| text.starts_with("print")).collect();
         assert_eq!(printed, ["print  major 0", "print  major 18", "print  major 2", "print  major 16"]);
         assert_eq!(bench.open(r"\\.\Tried").err(), Some(NtStatus::OBJECT_NAME_NOT_FOUND));
         assert!(bench.verdict().is_clean());

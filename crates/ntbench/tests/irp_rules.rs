@@ -6,10 +6,10 @@ mod support;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
-use ntbench::io::irp::{accept, complete, set_cancel_routine};
-use ntbench::{Bench, Config, OnViolation};
 use nt_abi::kernel::*;
 use nt_abi::*;
+use ntbench::io::irp::{accept, complete, set_cancel_routine};
+use ntbench::{Bench, Config, OnViolation};
 
 unsafe extern "win64" fn keep(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, _context: *mut c_void) -> NtStatus {
     NtStatus::MORE_PROCESSING_REQUIRED
@@ -152,7 +152,8 @@ finds! {
 #[test]
 fn l30_waiting_in_a_completion_routine_is_found() {
     let body = || {
-        let bench = Bench::new(Config { on_violation: OnViolation::Record, provider: false, ..Config::default() }).expect("a bench");
+        let bench =
+            Bench::new(Config { on_violation: OnViolation::Record, provider: false, ..Config::default() }).expect("a bench");
         // SAFETY: the IRP is sent and completed as it should be.
         unsafe {
             let irp = irp(waits, ALL);

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ntbench::ke::irql;
 use nt_abi::kernel::*;
 use nt_abi::*;
+use ntbench::ke::irql;
 
 /// A value that threads and DPCs share by address.
 struct Shared<T>(std::cell::UnsafeCell<T>);
@@ -177,7 +177,8 @@ unsafe extern "win64" fn alone(_dpc: *mut KDPC, context: *mut c_void, _a: *mut c
 
 #[test]
 fn a_targeted_dpc_runs_on_its_processor_and_never_beside_itself() {
-    let own: Vec<_> = (0..2).map(|number| PerProcessor { inside: AtomicBool::new(false), runs: AtomicU64::new(0), number }).collect();
+    let own: Vec<_> =
+        (0..2).map(|number| PerProcessor { inside: AtomicBool::new(false), runs: AtomicU64::new(0), number }).collect();
     let dpcs: Vec<_> = own.iter().map(|own| dpc(alone, std::ptr::from_ref(own).cast_mut().cast())).collect();
     for (number, dpc) in dpcs.iter().enumerate() {
         let mut number = PROCESSOR_NUMBER { Group: 0, Number: number as u8, Reserved: 0 };

@@ -139,7 +139,11 @@ fn no_damage_to_the_headers_hurts_the_loader() {
         }
     }
     assert!(refused > 50, "only {refused} damaged images were refused");
-    assert!((0..bytes.len() - 1).step_by(7).all(|length| ntbench::image::parse::check(&bytes[..length]).is_err() || length > bytes.len() - 512));
+    assert!(
+        (0..bytes.len() - 1)
+            .step_by(7)
+            .all(|length| ntbench::image::parse::check(&bytes[..length]).is_err() || length > bytes.len() - 512)
+    );
     assert!(ntbench::image::parse::check(&bytes).is_ok());
 }
 
@@ -149,7 +153,8 @@ fn bases_come_from_the_seed() {
         let (path, _) = good();
         println!("answer: {:#x}", bench().load("good", &path).expect("it loads").image().range.start);
     };
-    let run = || support::isolated("bases_come_from_the_seed", base).map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let run =
+        || support::isolated("bases_come_from_the_seed", base).map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     if let (Some(first), Some(second)) = (run(), run()) {
         let answer = |text: &str| text.lines().find(|line| line.starts_with("answer: 0x1")).map(str::to_owned);
         assert!(answer(&first).is_some(), "{first}");

@@ -231,9 +231,7 @@ fn echo(config: Config, faults: Faults, connections: usize, size: usize) {
     let (listener, at) = listener(null_mut(), std::ptr::null());
     bench.provider().set_faults(faults);
     ENDED.store(0, Ordering::SeqCst);
-    let peers: Vec<_> = (0..connections)
-        .map(|number| std::thread::spawn(move || peer(at, number as u64, size)))
-        .collect();
+    let peers: Vec<_> = (0..connections).map(|number| std::thread::spawn(move || peer(at, number as u64, size))).collect();
     let mut sockets = Vec::new();
     for _ in 0..connections {
         let connection = Connection::leaked(16_384);

@@ -332,7 +332,18 @@ fn socket_connect(from: &str, to: std::net::SocketAddr) -> Pending {
     // SAFETY: as the page has it.
     request(|irp| unsafe {
         (table().WskSocketConnect)(
-            client(), SOCK_STREAM, IPPROTO_TCP, from.at(), to.at(), 0, null_mut(), null(), nobody, nobody, nobody, irp,
+            client(),
+            SOCK_STREAM,
+            IPPROTO_TCP,
+            from.at(),
+            to.at(),
+            0,
+            null_mut(),
+            null(),
+            nobody,
+            nobody,
+            nobody,
+            irp,
         )
     })
 }

@@ -93,7 +93,8 @@ fn check_walk(table: &Table<u32, Global>, model: &[Known]) {
     while !table.at_end(cursor) {
         seen.extend(table.next_full(&mut cursor, 7).copied());
     }
-    let mut expected: Vec<u32> = model.iter().filter_map(|known| if let Known::Full(_, value) = known { Some(*value) } else { None }).collect();
+    let mut expected: Vec<u32> =
+        model.iter().filter_map(|known| if let Known::Full(_, value) = known { Some(*value) } else { None }).collect();
     seen.sort_unstable();
     expected.sort_unstable();
     assert_eq!(seen, expected);

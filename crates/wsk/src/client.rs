@@ -94,7 +94,12 @@ impl Client {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    pub fn new(module: wdk_sys::GUID, handler: &'static dyn Handler, executor: Executor, device: Device) -> Result<Self, OutOfMemory> {
+    pub fn new(
+        module: wdk_sys::GUID,
+        handler: &'static dyn Handler,
+        executor: Executor,
+        device: Device,
+    ) -> Result<Self, OutOfMemory> {
         Registration::new(module, handler, executor, device).map(Self)
     }
 

@@ -23,6 +23,6 @@ pub use error::{AcceptError, BindError, Detached, IoError, OpenError, TransferEr
 pub use raw::{Buffer, Device, NtStatus};
 pub use signal::{Signal, Wait};
 pub use sync::{Executor, Instant, Lane, OutOfMemory, Runtime, Sleep, SpawnError};
+pub use tcp::{Addresses, Nudge, TcpListener, TcpStream};
 pub use wsk_lifecycle::registration::State;
 pub use wsk_lifecycle::rundown;
-pub use tcp::{Addresses, Nudge, TcpListener, TcpStream};

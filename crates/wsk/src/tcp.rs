@@ -11,6 +11,7 @@ use core::task::Poll;
 use wsk_sys::IPPROTO::IPPROTO_IPV6;
 use wsk_sys::IPV6_V6ONLY;
 
+use crate::Binding;
 use crate::error::{AcceptError, BindError, IoError, OpenError, TransferError};
 use crate::raw::address::{AF_INET, AF_INET6, RawAddress};
 use crate::raw::calls::{self, Accepting, Call, Transfer};
@@ -18,7 +19,6 @@ use crate::raw::op::{Op, Payload, Pending};
 use crate::raw::socket::{ACTIVE, CLOSING, GONE, NUDGE_IDLE, NUDGE_STOP, READABLE, RECEIVING, Socket, SocketHandle};
 use crate::raw::{Buffer, NtStatus};
 use crate::sync::Shared;
-use crate::Binding;
 
 /// Which addresses a listener on an IPv6 wildcard serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,8 @@ pub fn check(sources: &[Source]) -> Vec<Finding> {
         return Vec::new();
     };
     let rules = rules(document);
-    let rust: Vec<_> = sources.iter().filter(|source| source.syntax.is_some() && source.path != "xtask/src/tidy/citations.rs").collect();
+    let rust: Vec<_> =
+        sources.iter().filter(|source| source.syntax.is_some() && source.path != "xtask/src/tidy/citations.rs").collect();
     let unknown = rust.iter().flat_map(|source| unknown_citations(source, &rules));
     let tested: BTreeSet<String> = rust.iter().flat_map(|source| tested_rules(source)).collect();
     let untested = rules.iter().filter(|(rule, _)| !tested.contains(*rule));

@@ -119,7 +119,10 @@ mod tests {
     fn a_comment_above_block_statement_or_arm_is_right() {
         assert!(lines("fn f() {\n    // SAFETY: so\n    // it is.\n    unsafe { g() }\n}\n").is_empty());
         assert!(lines("fn f() {\n    // SAFETY: so.\n    let a =\n        unsafe { g() };\n}\n").is_empty());
-        assert!(lines("fn f() {\n    match a {\n        // SAFETY: so.\n        1 => unsafe { g() },\n        _ => {}\n    }\n}\n").is_empty());
+        assert!(
+            lines("fn f() {\n    match a {\n        // SAFETY: so.\n        1 => unsafe { g() },\n        _ => {}\n    }\n}\n")
+                .is_empty()
+        );
         assert!(lines("// SAFETY: so.\n#[cfg(x)]\nunsafe impl Send for A {}\n").is_empty());
     }
 

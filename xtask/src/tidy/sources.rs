@@ -45,7 +45,9 @@ impl Source {
 /// All text files that git would take.
 pub fn all() -> Result<Vec<Source>> {
     let mut sources = Vec::new();
-    for entry in WalkBuilder::new(root()).hidden(false).require_git(false).filter_entry(|entry| entry.file_name() != ".git").build() {
+    for entry in
+        WalkBuilder::new(root()).hidden(false).require_git(false).filter_entry(|entry| entry.file_name() != ".git").build()
+    {
         let entry = entry?;
         if !entry.file_type().is_some_and(|kind| kind.is_file()) {
             continue;

@@ -10,8 +10,7 @@ use super::{Finding, Source};
 const WITH_TABS: &[&str] = &["Makefile"];
 
 static MACHINE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(^|[^A-Za-z0-9_.:/])/(home|root|srv|mnt|Users)/|\b[A-Z]:\\Users\\"));
-static OPT_IN: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"^\s*#!?\[(allow|expect)\([^)]*\bunsafe_code\b([^)]*)\)\](.*)$"));
+static OPT_IN: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*#!?\[(allow|expect)\([^)]*\bunsafe_code\b([^)]*)\)\](.*)$"));
 
 fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a pattern that is a constant")

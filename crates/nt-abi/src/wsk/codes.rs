@@ -5,12 +5,8 @@
 use crate::GUID;
 
 /// NPI_WSK_INTERFACE_ID, the identifier that clients and the provider of WSK register under.
-pub const NPI_WSK_INTERFACE_ID: GUID = GUID {
-    Data1: 0x2227_e803,
-    Data2: 0x8d8b,
-    Data3: 0x11d4,
-    Data4: [0xab, 0xad, 0x00, 0x90, 0x27, 0x71, 0x9e, 0x09],
-};
+pub const NPI_WSK_INTERFACE_ID: GUID =
+    GUID { Data1: 0x2227_e803, Data2: 0x8d8b, Data3: 0x11d4, Data4: [0xab, 0xad, 0x00, 0x90, 0x27, 0x71, 0x9e, 0x09] };
 
 /// MAKE_WSK_VERSION.
 pub const fn make_wsk_version(major: u8, minor: u8) -> u16 {

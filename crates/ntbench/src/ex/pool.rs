@@ -20,8 +20,8 @@ use nt_abi::{
 use crate::ke::{irql, lockorder};
 use crate::{fault, image, verifier};
 
-pub(crate) use track::{leaks_of, mdl_built, mdl_gone, stats};
 pub use track::{PoolStats, TagStats};
+pub(crate) use track::{leaks_of, mdl_built, mdl_gone, stats};
 
 export_table!(pub(crate) EXPORTS, "ntoskrnl.exe", [
     ExAllocatePool2, ExAllocatePoolWithTag, ExFreePool, ExFreePoolWithTag,

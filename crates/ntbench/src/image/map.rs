@@ -97,9 +97,7 @@ impl Area {
     fn protect(&self, plan: &Plan) -> rustix::io::Result<()> {
         protect(self.base, self.size, MprotectFlags::empty())?;
         protect(self.base, plan.headers, MprotectFlags::READ)?;
-        plan.sections.iter().try_for_each(|section| {
-            protect(self.base + section.range.start, section.range.len(), flags(section))
-        })
+        plan.sections.iter().try_for_each(|section| protect(self.base + section.range.start, section.range.len(), flags(section)))
     }
 }
 

@@ -170,7 +170,9 @@ fn relocations(file: &PeFile64<'_>, sections: &[Section]) -> Result<Vec<usize>, 
             match relocation.typ {
                 t if t == pe::IMAGE_REL_BASED_ABSOLUTE => {}
                 t if t == pe::IMAGE_REL_BASED_DIR64 && in_section(sections, at, 8) => found.push(at),
-                t if t == pe::IMAGE_REL_BASED_DIR64 => return layout(format!("a relocation at {at:#x} lies outside its sections")),
+                t if t == pe::IMAGE_REL_BASED_DIR64 => {
+                    return layout(format!("a relocation at {at:#x} lies outside its sections"));
+                }
                 t => return layout(format!("a relocation at {at:#x} is of kind {t:?}, which x64 does not have")),
             }
         }

@@ -38,7 +38,9 @@ fn is_keeper(routine: IO_COMPLETION_ROUTINE) -> bool {
 fn invoke(routine: IO_COMPLETION_ROUTINE, device: *mut DEVICE_OBJECT, irp: *mut IRP, context: *mut c_void) -> NtStatus {
     if !is_keeper(routine) {
         // SAFETY: the routine is the driver's, called as the I/O manager calls it.
-        return callout::call(Kind::Completion, "completion routine", routine as usize, || unsafe { routine(device, irp, context) });
+        return callout::call(Kind::Completion, "completion routine", routine as usize, || unsafe {
+            routine(device, irp, context)
+        });
     }
     // SAFETY: the context of a keeper is the box that was made for it, and this is the one time it is taken back.
     let keeper = unsafe { Box::from_raw(context.cast::<Keeper>()) };
@@ -69,7 +71,12 @@ fn check(irp: *mut IRP, header: &irp::Header) -> bool {
         return false;
     }
     if location > count {
-        misused("irp-double-completion", irp, header, "is completed while it is with its owner: twice, or without having been sent");
+        misused(
+            "irp-double-completion",
+            irp,
+            header,
+            "is completed while it is with its owner: twice, or without having been sent",
+        );
         return false;
     }
     if status == NtStatus::PENDING {
@@ -126,7 +133,12 @@ unsafe fn finish(irp: *mut IRP, header: &irp::Header) {
     // SAFETY: no routine has kept the IRP; it is valid.
     unsafe {
         if (*irp).UserIosb.is_null() {
-            misused("irp-not-kept", irp, header, "was allocated by the driver, and its completion routine did not keep it (STATUS_MORE_PROCESSING_REQUIRED)");
+            misused(
+                "irp-not-kept",
+                irp,
+                header,
+                "was allocated by the driver, and its completion routine did not keep it (STATUS_MORE_PROCESSING_REQUIRED)",
+            );
             return;
         }
         (*irp).UserIosb.write((*irp).IoStatus);
@@ -226,9 +238,8 @@ pub unsafe extern "win64" fn IoSetCompletionRoutineEx(
         let next = (*irp).CurrentStackLocation.sub(1);
         (*next).CompletionRoutine = Some(keeper);
         (*next).Context = keeper_box.cast();
-        (*next).Control = flag(on_success, SL_INVOKE_ON_SUCCESS)
-            | flag(on_error, SL_INVOKE_ON_ERROR)
-            | flag(on_cancel, SL_INVOKE_ON_CANCEL);
+        (*next).Control =
+            flag(on_success, SL_INVOKE_ON_SUCCESS) | flag(on_error, SL_INVOKE_ON_ERROR) | flag(on_cancel, SL_INVOKE_ON_CANCEL);
     }
     NtStatus::SUCCESS
 }

@@ -11,8 +11,8 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use nt_abi::{
-    DISPATCH_LEVEL, DRIVER_CANCEL, IO_STACK_LOCATION, IO_TYPE_IRP, IRP, NtStatus, SL_INVOKE_ON_CANCEL,
-    SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, export_table,
+    DISPATCH_LEVEL, DRIVER_CANCEL, IO_STACK_LOCATION, IO_TYPE_IRP, IRP, NtStatus, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR,
+    SL_INVOKE_ON_SUCCESS, export_table,
 };
 use parking_lot::Mutex;
 
@@ -106,7 +106,8 @@ impl Header {
     /// Its last steps and who allocated it.
     pub fn story(&self) -> Vec<String> {
         let steps = self.history.load(Ordering::Relaxed).to_be_bytes();
-        let steps: Vec<_> = steps.iter().filter_map(|&step| STEPS.get(usize::from(step))).filter(|s| !s.is_empty()).copied().collect();
+        let steps: Vec<_> =
+            steps.iter().filter_map(|&step| STEPS.get(usize::from(step))).filter(|s| !s.is_empty()).copied().collect();
         vec![steps.join(", "), format!("allocated in {}", allocator(self.site))]
     }
 }
@@ -309,7 +310,9 @@ pub(crate) fn free(irp: *mut IRP) {
     }
     let mut freed = FREED.lock();
     freed.push_back(irp as usize);
-    if freed.len() > KEPT && let Some(old) = freed.pop_front() {
+    if freed.len() > KEPT
+        && let Some(old) = freed.pop_front()
+    {
         let start = old - size_of::<Header>();
         // SAFETY: the oldest freed IRP, in no list any more, with the size it was allocated with.
         unsafe { dealloc(start as *mut u8, layout((*(start as *const Header)).size)) };
@@ -371,4 +374,3 @@ pub unsafe extern "win64" fn IoReuseIrp(irp: *mut IRP, status: NtStatus) {
     header.set(State::Fresh);
     header.note(Step::Reused);
 }
-

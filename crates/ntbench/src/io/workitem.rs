@@ -125,7 +125,10 @@ fn queue(item: usize, routine: Routine, context: *mut c_void) {
 pub(crate) fn leaks_of(range: &Range<usize>) -> Vec<String> {
     let table = TABLE.lock();
     let items = table.iter().flat_map(|table| table.items.values());
-    items.filter(|item| range.contains(&item.site)).map(|item| format!("allocated in {}", image::describe(item.site - 1))).collect()
+    items
+        .filter(|item| range.contains(&item.site))
+        .map(|item| format!("allocated in {}", image::describe(item.site - 1)))
+        .collect()
 }
 
 /// # IRQL

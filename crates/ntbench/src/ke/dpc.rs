@@ -9,8 +9,8 @@ use nt_abi::{
     DISPATCH_LEVEL, HIGH_LEVEL, KDEFERRED_ROUTINE, KDPC, KOBJECT_DPC, NtStatus, PASSIVE_LEVEL, PROCESSOR_NUMBER, export_table,
 };
 
-use crate::ke::processor::{self, Queued};
 use crate::ke::irql;
+use crate::ke::processor::{self, Queued};
 use crate::{callout, trace, verifier};
 
 export_table!(pub(crate) EXPORTS, "ntoskrnl.exe", [

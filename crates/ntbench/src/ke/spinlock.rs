@@ -50,9 +50,7 @@ fn acquire_contended(lock: *mut KSPIN_LOCK, word: &AtomicU32, me: u32) {
         verifier::fatal("spinlock-recursion", text);
     }
     for _ in 0..SPINS {
-        if word.load(Ordering::Relaxed) == 0
-            && word.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_ok()
-        {
+        if word.load(Ordering::Relaxed) == 0 && word.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
             return;
         }
         std::hint::spin_loop();
@@ -64,8 +62,7 @@ fn acquire_contended(lock: *mut KSPIN_LOCK, word: &AtomicU32, me: u32) {
             if word.compare_exchange(0, me | AWAITED, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                 return;
             }
-        } else if seen & AWAITED != 0
-            || word.compare_exchange(seen, seen | AWAITED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        } else if seen & AWAITED != 0 || word.compare_exchange(seen, seen | AWAITED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         {
             futex::wait(word, seen | AWAITED, None);
         }

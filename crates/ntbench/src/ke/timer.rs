@@ -6,9 +6,7 @@ use std::ptr::null_mut;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use nt_abi::{
-    DISPATCH_LEVEL, KDPC, KOBJECT_NOTIFICATION_TIMER, KTIMER, LARGE_INTEGER, LIST_ENTRY, export_table,
-};
+use nt_abi::{DISPATCH_LEVEL, KDPC, KOBJECT_NOTIFICATION_TIMER, KTIMER, LARGE_INTEGER, LIST_ENTRY, export_table};
 use parking_lot::{Condvar, Mutex};
 
 use crate::ke::{dpc, event, irql, time};

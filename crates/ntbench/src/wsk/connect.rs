@@ -64,9 +64,7 @@ impl Client {
         let Some(owner) = socket.hold() else { return Outcome::Done(request, NtStatus::CANCELLED, 0) };
         request.belong_to(owner);
         match socket.connect(request, remote, true) {
-            Outcome::Done(request, NtStatus::SUCCESS, _) => {
-                Outcome::Done(request, NtStatus::SUCCESS, socket.address())
-            }
+            Outcome::Done(request, NtStatus::SUCCESS, _) => Outcome::Done(request, NtStatus::SUCCESS, socket.address()),
             Outcome::Done(request, status, _) => {
                 Socket::abandon(socket);
                 Outcome::Done(request, status, 0)

@@ -175,13 +175,16 @@ fn unload_calls_the_driver_first_and_then_deletes_its_objects() {
     assert_eq!(*STEPS.lock().unwrap(), [&["EvtDriverUnload"][..], &END].concat());
     // SAFETY: ours.
     assert!(unsafe { (*driver.object.get()).DeviceObject }.is_null());
-    let story: Vec<_> = events().iter().filter_map(|event| match event.kind {
-        Kind::UnloadCall => Some("call"),
-        Kind::UnloadReturn => Some("return"),
-        Kind::Delete { kind } => Some(kind),
-        Kind::UnloadDone => Some("done"),
-        _ => None,
-    }).collect();
+    let story: Vec<_> = events()
+        .iter()
+        .filter_map(|event| match event.kind {
+            Kind::UnloadCall => Some("call"),
+            Kind::UnloadReturn => Some("return"),
+            Kind::Delete { kind } => Some(kind),
+            Kind::UnloadDone => Some("done"),
+            _ => None,
+        })
+        .collect();
     assert_eq!(story, ["call", "return", "WDFDEVICE", "WDFDRIVER", "done"]);
     assert_eq!(driver.unbind(), NtStatus::SUCCESS);
 }

@@ -2,8 +2,8 @@
 
 use std::ptr;
 
-use nt_abi::wdf::*;
 use nt_abi::kernel::{ZwClose, ZwOpenKey, ZwQueryValueKey};
+use nt_abi::wdf::*;
 use nt_abi::{HANDLE, NtStatus, OBJECT_ATTRIBUTES, REG_BINARY, REG_DWORD, REG_SZ, UNICODE_STRING};
 use ntbench::Value;
 

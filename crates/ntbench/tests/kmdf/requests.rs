@@ -129,9 +129,11 @@ fn held() -> Vec<usize> {
 }
 
 fn until(what: &str, is: impl Fn() -> bool) {
-    (0..5000).find(|_| is() || {
-        thread::sleep(Duration::from_millis(1));
-        false
+    (0..5000).find(|_| {
+        is() || {
+            thread::sleep(Duration::from_millis(1));
+            false
+        }
     });
     if !is() {
         // A panic would wait for the requests that are out, for ever.

@@ -126,9 +126,7 @@ impl Driver {
     pub fn bind(&mut self) -> NtStatus {
         let _ = &self.component;
         // SAFETY: all of it lives as long as this driver.
-        unsafe {
-            kmdf_lite::WdfVersionBind(self.object.get(), self.path.string(), self.info.get(), &mut self.globals)
-        }
+        unsafe { kmdf_lite::WdfVersionBind(self.object.get(), self.path.string(), self.info.get(), &mut self.globals) }
     }
 
     /// A bound driver without a WDFDRIVER.

@@ -12,8 +12,7 @@ use crate::support::*;
 fn n1_registering_one_side_alone_calls_nothing() {
     let _running = start();
     for side in [Side::Client, Side::Provider] {
-        let (one, two) =
-            (Module::new(side, NPI, Behaviour::default()), Module::new(side, NPI, Behaviour::default()));
+        let (one, two) = (Module::new(side, NPI, Behaviour::default()), Module::new(side, NPI, Behaviour::default()));
         one.register();
         two.register();
         one.leave();

@@ -90,9 +90,7 @@ fn n5_several_may_wait() {
     provider.register();
     assert_eq!(client.deregister(), NtStatus::PENDING);
     let waiters: Vec<_> = (0..4).map(|_| client.clone()).map(|client| thread::spawn(move || client.wait())).collect();
-    until("four waits", || {
-        events().iter().filter(|event| event.kind == nmr::Kind::WaitBegin).count() == 4
-    });
+    until("four waits", || events().iter().filter(|event| event.kind == nmr::Kind::WaitBegin).count() == 4);
     // All four are counted as waiters before the last of them sleeps; give that one time to.
     thread::sleep(std::time::Duration::from_millis(50));
     client.only().complete();

@@ -47,7 +47,11 @@ fn deregister_during_attach(held_side_is_client: bool, leaver_is_client: bool, e
     let leaver = if leaver_is_client { &client } else { &provider };
     if leaver_is_client {
         let mut handle = 0;
-        nmr::census(&mut |r| if r.side == nmr::Side::Client { handle = r.handle });
+        nmr::census(&mut |r| {
+            if r.side == nmr::Side::Client {
+                handle = r.handle
+            }
+        });
         client.handle.store(handle, std::sync::atomic::Ordering::SeqCst);
     }
     assert_eq!(leaver.deregister(), NtStatus::PENDING);

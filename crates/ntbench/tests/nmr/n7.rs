@@ -106,10 +106,7 @@ fn n7_while_the_other_side_is_out_each_misuse_is_named() {
     assert_eq!(violation_texts(), ["detach reported complete before the detach callback was called"; 2]);
     assert_eq!(client.deregister(), NtStatus::PENDING);
     complete(Side::Client, binding);
-    assert_eq!(
-        violation_texts()[2],
-        "detach reported complete after the detach callback had returned STATUS_SUCCESS"
-    );
+    assert_eq!(violation_texts()[2], "detach reported complete after the detach callback had returned STATUS_SUCCESS");
     assert_eq!(client.counts(), [1, 1, 1, 0], "a wrong completion ended the binding");
     complete(Side::Provider, binding);
     assert_eq!(client.wait(), NtStatus::SUCCESS);

@@ -120,8 +120,7 @@ impl Gate {
 
     pub fn wait(&self) {
         let guard = self.0.lock().unwrap();
-        let (guard, timeout) =
-            self.1.wait_timeout_while(guard, Duration::from_secs(10), |open| !*open).unwrap();
+        let (guard, timeout) = self.1.wait_timeout_while(guard, Duration::from_secs(10), |open| !*open).unwrap();
         drop(guard);
         check(!timeout.timed_out(), "waited 10 s for something that did not come");
     }
@@ -406,9 +405,7 @@ pub fn wait(side: Side, handle: usize) -> NtStatus {
 pub fn attach_provider(binding: usize) -> NtStatus {
     let (mut context, mut dispatch) = (ptr::null_mut(), ptr::null());
     // SAFETY: every handle is answered; the results are locals.
-    unsafe {
-        nmr::NmrClientAttachProvider(binding as *mut c_void, ptr::null_mut(), ptr::null(), &mut context, &mut dispatch)
-    }
+    unsafe { nmr::NmrClientAttachProvider(binding as *mut c_void, ptr::null_mut(), ptr::null(), &mut context, &mut dispatch) }
 }
 
 unsafe extern "win64" fn client_attach(

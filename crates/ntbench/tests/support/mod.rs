@@ -29,12 +29,26 @@ pub fn build(name: &str, tag: &str, definitions: &[&str]) -> PathBuf {
     let text = std::fs::read_to_string(&source).expect("the source");
     let def = format!("LIBRARY ntoskrnl.exe\nEXPORTS\n{}\n", imports(&text).join("\n"));
     std::fs::write(folder.join("kernel.def"), def).expect("the list of imports");
-    run(Command::new(program(&["llvm-dlltool-19", "llvm-dlltool"]))
-        .current_dir(&folder)
-        .args(["-m", "i386:x86-64", "-d", "kernel.def", "-l", "kernel.lib"]));
+    run(Command::new(program(&["llvm-dlltool-19", "llvm-dlltool"])).current_dir(&folder).args([
+        "-m",
+        "i386:x86-64",
+        "-d",
+        "kernel.def",
+        "-l",
+        "kernel.lib",
+    ]));
     run(Command::new(program(&["clang-19", "clang"]))
         .current_dir(&folder)
-        .args(["--target=x86_64-pc-windows-msvc", "-c", "-O1", "-g", "-gcodeview", "-ffreestanding", "-Wall", "-Wno-unused-function"])
+        .args([
+            "--target=x86_64-pc-windows-msvc",
+            "-c",
+            "-O1",
+            "-g",
+            "-gcodeview",
+            "-ffreestanding",
+            "-Wall",
+            "-Wno-unused-function",
+        ])
         .args(["-fno-stack-protector", "-mno-stack-arg-probe", "-Wno-unused-const-variable", "-Wno-unused-variable"])
         .args(definitions.iter().map(|definition| format!("-D{definition}")))
         .args(["-o", "driver.obj"])

@@ -82,12 +82,7 @@ pub union Address {
 pub fn address(of: SocketAddr) -> Address {
     match of {
         SocketAddr::V4(v4) => Address {
-            v4: SOCKADDR_IN {
-                sin_family: AF_INET,
-                sin_port: v4.port().to_be(),
-                sin_addr: v4.ip().octets(),
-                sin_zero: [0; 8],
-            },
+            v4: SOCKADDR_IN { sin_family: AF_INET, sin_port: v4.port().to_be(), sin_addr: v4.ip().octets(), sin_zero: [0; 8] },
         },
         SocketAddr::V6(v6) => Address {
             v6: SOCKADDR_IN6 {

@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-pub use ntbench::rusty_fork::rusty_fork_test;
-use ntbench::{Bench, Config};
 use nt_abi::kernel::*;
 use nt_abi::nmr::*;
 use nt_abi::wsk::*;
 use nt_abi::{DEVICE_OBJECT, GUID, IRP, NtStatus};
 use nt_abi::{SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS};
+pub use ntbench::rusty_fork::rusty_fork_test;
+use ntbench::{Bench, Config};
 
 /// A test in a process of its own, as a bench wants it.
 macro_rules! isolated {
@@ -57,8 +57,7 @@ static MODULE: Pinned<NPI_MODULEID> = Pinned(NPI_MODULEID {
     Type: MIT_GUID,
     Value: NPI_MODULEID_VALUE { Guid: GUID { Data1: 1, Data2: 2, Data3: 3, Data4: [4; 8] } },
 });
-static DISPATCH: WSK_CLIENT_DISPATCH =
-    WSK_CLIENT_DISPATCH { Version: WSK_VERSION_1_0, Reserved: 0, WskClientEvent: None };
+static DISPATCH: WSK_CLIENT_DISPATCH = WSK_CLIENT_DISPATCH { Version: WSK_VERSION_1_0, Reserved: 0, WskClientEvent: None };
 static CHARACTERISTICS: Pinned<NPI_CLIENT_CHARACTERISTICS> = Pinned(NPI_CLIENT_CHARACTERISTICS {
     Version: 0,
     Length: size_of::<NPI_CLIENT_CHARACTERISTICS>() as u16,
@@ -413,8 +412,6 @@ impl Socket {
         let size = size_of::<WSK_EVENT_CALLBACK_CONTROL>();
         let control = self.table().Basic.WskControlSocket;
         // SAFETY: as the page has it.
-        unsafe {
-            control(self.0, WskSetOption, SO_WSK_EVENT_CALLBACK, SOL_SOCKET, size, input, 0, none, null_mut(), irp)
-        }
+        unsafe { control(self.0, WskSetOption, SO_WSK_EVENT_CALLBACK, SOL_SOCKET, size, input, 0, none, null_mut(), irp) }
     }
 }

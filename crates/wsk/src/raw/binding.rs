@@ -24,11 +24,11 @@ use wsk_lifecycle::table::Table;
 use wsk_sys::netioddk::NmrClientDetachProviderComplete;
 use wsk_sys::{WSK_CLIENT_DISPATCH, WSK_PROVIDER_DISPATCH};
 
+use super::Device;
 use super::client::Registration;
 use super::op::Owner;
 use super::parked::ParkedList;
 use super::socket::Socket;
-use super::Device;
 use crate::signal::Signal;
 use crate::sync::shared::tagged;
 use crate::sync::{Executor, Lane, Node, Pool, Shared, SpinLock, tag};
@@ -213,7 +213,6 @@ impl Enter {
         // SAFETY: stored before the gate opened; the provider keeps it until detach has been completed (L20).
         (context.client.load(Ordering::Relaxed), unsafe { &*context.provider.load(Ordering::Relaxed) })
     }
-
 }
 
 impl Drop for Enter {

@@ -16,7 +16,9 @@ use core::time::Duration;
 use wdk_sys::{GUID, HANDLE, NTSTATUS};
 use wsk_lifecycle::registration::{RegistrationState, State, Turn};
 use wsk_sys::netioddk::{NmrClientAttachProvider, NmrDeregisterClient, NmrRegisterClient, NmrWaitForClientDeregisterComplete};
-use wsk_sys::{NPI_CLIENT_CHARACTERISTICS, NPI_MODULEID, NPI_REGISTRATION_INSTANCE, NPI_WSK_INTERFACE_ID, WSK_PROVIDER_CHARACTERISTICS};
+use wsk_sys::{
+    NPI_CLIENT_CHARACTERISTICS, NPI_MODULEID, NPI_REGISTRATION_INSTANCE, NPI_WSK_INTERFACE_ID, WSK_PROVIDER_CHARACTERISTICS,
+};
 
 use super::binding::{Context, Shell};
 use super::{Bugcheck, Device, NtStatus, bugcheck};
@@ -73,7 +75,12 @@ struct Gates {
 }
 
 impl Registration {
-    pub(crate) fn new(module: GUID, handler: &'static dyn Handler, executor: Executor, device: Device) -> Result<Shared<Self>, OutOfMemory> {
+    pub(crate) fn new(
+        module: GUID,
+        handler: &'static dyn Handler,
+        executor: Executor,
+        device: Device,
+    ) -> Result<Shared<Self>, OutOfMemory> {
         let mut registration = Shared::try_new(Self {
             characteristics: NPI_CLIENT_CHARACTERISTICS::default(),
             module: NPI_MODULEID::default(),
@@ -261,7 +268,11 @@ fn deregister_and_wait(handle: HANDLE, terminal: bool) -> Result<(), NtStatus> {
 ///
 /// # IRQL
 /// `PASSIVE_LEVEL`.
-unsafe extern "C" fn attach_provider(handle: HANDLE, context: *mut c_void, provider: *const NPI_REGISTRATION_INSTANCE) -> NTSTATUS {
+unsafe extern "C" fn attach_provider(
+    handle: HANDLE,
+    context: *mut c_void,
+    provider: *const NPI_REGISTRATION_INSTANCE,
+) -> NTSTATUS {
     // SAFETY: the registration outlives its deregistration.
     let registration = unsafe { Shared::<Registration>::clone_raw(context.cast_const().cast()) };
     // SAFETY: the NMR hands over the provider's instance, which names the characteristics that its NPI prescribes.
@@ -312,9 +323,8 @@ fn attach_some_version(context: *mut Context, handle: HANDLE, fits: impl Fn(&u16
         // SAFETY: as above.
         unsafe { (*dispatch).Version = version };
         // SAFETY: in the attach callback, with its handle; context and dispatch stay until cleanup.
-        let answer = unsafe {
-            NmrClientAttachProvider(handle, context.cast(), dispatch.cast(), &raw mut client, &raw mut provider)
-        };
+        let answer =
+            unsafe { NmrClientAttachProvider(handle, context.cast(), dispatch.cast(), &raw mut client, &raw mut provider) };
         status = NtStatus(answer);
         if status.is_success() {
             // SAFETY: cleanup cannot come before this callback has returned.

@@ -210,7 +210,9 @@ unsafe extern "C" fn completed<P: Payload>(_device: *mut DEVICE_OBJECT, _irp: *m
         payload.completed(status, information);
     }
     let decision = op.state.complete();
-    if decision.unpark && let Some(owner) = op.owner() {
+    if decision.unpark
+        && let Some(owner) = op.owner()
+    {
         owner.parked().remove(op.link());
     }
     let waker = match decision.payload {
@@ -289,7 +291,10 @@ fn returned<P: Payload>(op: Shared<Op<P>>, status: NtStatus) -> Pending<P> {
         unsafe { owner.parked().add(link) };
     }
     let decision = op.state.returned(failed);
-    if decision == Returned::Back && failed && let Some(owner) = op.owner() {
+    if decision == Returned::Back
+        && failed
+        && let Some(owner) = op.owner()
+    {
         owner.parked().remove(link);
     }
     match decision {

@@ -19,7 +19,9 @@ use wdk_sys::KDPC;
 use wsk_lifecycle::rundown::{Acquired, BeginEnd, Released, Right, Rundown};
 
 use super::shared::tagged;
-use super::{Dpc, Event, Node, OutOfMemory, Pool, Queue, Shared, Thread, current_processor, flush_dpcs, processor_count, tag, task};
+use super::{
+    Dpc, Event, Node, OutOfMemory, Pool, Queue, Shared, Thread, current_processor, flush_dpcs, processor_count, tag, task,
+};
 use crate::raw::NtStatus;
 
 /// How many nodes a processor's DPC runs before others go to the passive thread.

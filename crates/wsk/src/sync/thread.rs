@@ -71,9 +71,8 @@ impl Thread {
 fn thread_object(handle: HANDLE) -> *mut c_void {
     let mut object = null_mut();
     // SAFETY: the handle is open, and a null type accepts any object for a kernel-mode caller.
-    let status = unsafe {
-        ObReferenceObjectByHandle(handle, THREAD_ALL_ACCESS, null_mut(), KernelMode as _, &raw mut object, null_mut())
-    };
+    let status =
+        unsafe { ObReferenceObjectByHandle(handle, THREAD_ALL_ACCESS, null_mut(), KernelMode as _, &raw mut object, null_mut()) };
     if !NtStatus(status).is_success() {
         crate::raw::bugcheck(crate::raw::Bugcheck::ThreadLost, status as usize, handle as usize);
     }

@@ -17,12 +17,7 @@ use crate::wsk::perform::answer;
 use crate::wsk::request::{Outcome, Request};
 use crate::wsk::socket::Kind;
 
-fn wish(
-    family: u16,
-    kind: (u16, u32, u32),
-    context: *mut c_void,
-    dispatch: *const c_void,
-) -> Result<Wish, NtStatus> {
+fn wish(family: u16, kind: (u16, u32, u32), context: *mut c_void, dispatch: *const c_void) -> Result<Wish, NtStatus> {
     let family = address::family(family).ok_or(NtStatus::PROTOCOL_NOT_SUPPORTED)?;
     let kind = match kind {
         (SOCK_STREAM, IPPROTO_TCP, WSK_FLAG_LISTEN_SOCKET) => Kind::Listen,

@@ -217,7 +217,12 @@ pub(super) unsafe extern "win64" fn send(socket: *mut WSK_SOCKET, buffer: *mut W
 
 /// # IRQL
 /// <= DISPATCH_LEVEL
-pub(super) unsafe extern "win64" fn receive(socket: *mut WSK_SOCKET, buffer: *mut WSK_BUF, flags: u32, irp: *mut IRP) -> NtStatus {
+pub(super) unsafe extern "win64" fn receive(
+    socket: *mut WSK_SOCKET,
+    buffer: *mut WSK_BUF,
+    flags: u32,
+    irp: *mut IRP,
+) -> NtStatus {
     let work = |socket: &Socket, request, buffers| socket.receive(request, buffers, flags);
     // SAFETY: what the driver gave.
     unsafe { with_buffer(Function::Receive, socket, buffer, irp, work) }
@@ -225,7 +230,12 @@ pub(super) unsafe extern "win64" fn receive(socket: *mut WSK_SOCKET, buffer: *mu
 
 /// # IRQL
 /// <= DISPATCH_LEVEL
-pub(super) unsafe extern "win64" fn disconnect(socket: *mut WSK_SOCKET, buffer: *mut WSK_BUF, flags: u32, irp: *mut IRP) -> NtStatus {
+pub(super) unsafe extern "win64" fn disconnect(
+    socket: *mut WSK_SOCKET,
+    buffer: *mut WSK_BUF,
+    flags: u32,
+    irp: *mut IRP,
+) -> NtStatus {
     let work = |socket: &Socket, request, buffers| socket.disconnect(request, buffers, flags);
     // SAFETY: what the driver gave.
     unsafe { with_buffer(Function::Disconnect, socket, buffer, irp, work) }
