@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ntbench::Value;
 use ntbench::wsk::Faults;
-use support::peers::{echoed, idle, is_ended};
+use support::peers::{echoed, idle, is_ended, never_reads};
 use support::{Loaded, Rig, SERVICE, Story, address, assert_clean, isolated, load, peer, rig, state_when, unload_clean, until};
 
 /// Where it says that it listens, once it listens at so many places.
@@ -58,11 +58,19 @@ fn is_at_40007(loaded: &Loaded) -> bool {
     loaded.events().iter().filter_map(wskclient_tests::rig::listening).any(|place| place == at(Ipv4Addr::LOCALHOST, 40007))
 }
 
-/// Values that no number can be: of other types, too short, too long.
-fn no_numbers() -> [Value; 6] {
+/// Values that no number can be, of other types, too short, too long; and what of them has to be shown.
+fn no_numbers() -> [(Value, &'static str); 7] {
     let text = "12345".to_owned();
     let binary = |length| Value::Binary(vec![1; length]);
-    [Value::Sz(text.clone()), Value::MultiSz(vec![text]), Value::Qword(5000), binary(4), binary(0), binary(3000)]
+    [
+        (Value::Sz(text.clone()), "'12345'"),
+        (Value::MultiSz(vec![text]), "'12345'"),
+        (Value::Sz("%s%n".to_owned()), "'%s%n'"),
+        (Value::Qword(5000), "88 13 00"),
+        (binary(4), "01 01 01 01"),
+        (binary(0), "type 3"),
+        (binary(3000), "3000 bytes"),
+    ]
 }
 
 isolated! {
@@ -114,6 +122,21 @@ isolated! {
         unload_clean(&loaded);
     }
 
+    /// Connections that have large buffers keep no others out: a quarter of the bytes is not given for those.
+    #[test]
+    fn service_large_buffers_leave_room_for_connections() {
+        const MOST: u32 = 512 << 10;
+        let loaded = load(&with("MaxBytes", Value::Dword(MOST)));
+        let where_to = address(&loaded);
+        let busy: Vec<_> = (0..12).map(|_| never_reads(where_to)).collect();
+        let state = state_when(&loaded, |state| state.totals.connections == 12 && state.totals.held > u64::from(MOST) / 2);
+        assert!(state.totals.most_held <= MOST.into(), "{state:?}");
+        let others = idle(where_to, 5);
+        assert_eq!(loaded.state().expect("the state").totals.refused, 0, "kept out by large buffers");
+        drop((busy, others));
+        unload_clean(&loaded);
+    }
+
     /// The wildcard: one listener for both families.
     #[test]
     fn service_the_wildcard_is_served_by_one_listener_of_both_families() {
@@ -141,7 +164,7 @@ isolated! {
         drop(echoed(at(Ipv4Addr::LOCALHOST, port)));
         drop(echoed(at(Ipv6Addr::LOCALHOST, port)));
         assert_eq!(loaded.bench().provider().stats().listeners, 2, "the first socket was not closed");
-        expect_traced(&loaded, &["dual-stack"]);
+        expect_traced(&loaded, &["both families", "one for each"]);
         unload_clean(&loaded);
     }
 
@@ -203,8 +226,8 @@ isolated! {
         let numbers =
             [("EchoPort", 40007), ("MaxConnections", 16384), ("MaxBytes", 256 << 20), ("BufferSize", 65_536), ("StopGraceMs", 0)];
         for (name, default) in numbers {
-            for value in no_numbers() {
-                falls_back(&rig, name, value, &["REG_DWORD", &format!("using {default}")]);
+            for (value, shown) in no_numbers() {
+                falls_back(&rig, name, value, &[shown, "REG_DWORD", &format!("using {default}")]);
             }
         }
     }
