@@ -13,8 +13,8 @@ use ntbench::{CompletionIrql, Config, Level, NtStatus, Verifier};
 use support::peers::{Traffic, echoed, expect_all_ended, idle, is_ended, never_reads};
 use support::story::*;
 use support::{
-    Loaded, Story, address, address_since, assert_clean, assert_nothing_left, config, isolated, listening, load, peer, rig, rig_with,
-    state_when, unload_clean, until,
+    Loaded, Story, address, address_since, assert_clean, assert_nothing_left, config, isolated, listening, load, peer, rig,
+    rig_with, state_when, unload_clean, until,
 };
 
 /// Lets the provider go and come back; where the driver listens then.
@@ -36,13 +36,20 @@ fn in_every_order() -> Faults {
             rule(function, 0.3, Action::Pending),
         ]
     });
-    let closes = [rule(Function::Close, 0.5, Action::Late(Duration::from_millis(2))), rule(Function::Close, 0.5, Action::Pending)];
+    let closes =
+        [rule(Function::Close, 0.5, Action::Late(Duration::from_millis(2))), rule(Function::Close, 0.5, Action::Pending)];
     Faults { rules: transfers.chain(closes).collect(), ..Faults::default() }
 }
 
 /// All that can fail for want of memory.
-const MEMORY: [&str; 6] =
-    ["ExAllocatePool2", "IoAllocateIrp", "IoAllocateMdl", "IoSetCompletionRoutineEx", "IoAllocateWorkItem", "PsCreateSystemThread"];
+const MEMORY: [&str; 6] = [
+    "ExAllocatePool2",
+    "IoAllocateIrp",
+    "IoAllocateMdl",
+    "IoSetCompletionRoutineEx",
+    "IoAllocateWorkItem",
+    "PsCreateSystemThread",
+];
 
 fn no_more_memory(loaded: &Loaded) {
     for function in MEMORY {

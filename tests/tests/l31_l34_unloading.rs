@@ -37,7 +37,11 @@ fn end_often(config: Config, rounds: u32) {
         let traffic = Traffic::start(where_to, 4);
         std::thread::sleep(Duration::from_millis((5 * round + 1).into()));
         let unload = unload_clean(&loaded);
-        assert!(unload.lingered < Duration::from_secs(1), "references to the device outlived the unload by {:?}", unload.lingered);
+        assert!(
+            unload.lingered < Duration::from_secs(1),
+            "references to the device outlived the unload by {:?}",
+            unload.lingered
+        );
         traffic.expect_ended();
         expect_all_ended(&mut waiting);
     }

@@ -10,8 +10,8 @@ use ntbench::wsk::{Action, Faults, Function, When};
 use ntbench::{NtStatus, UnloadRefused};
 use support::peers::{Traffic, echoed, expect_all_ended, idle, is_ended};
 use support::{
-    Loaded, Story, address, address_since, assert_clean, assert_nothing_left, control, isolated, listening, load, rig, state_when,
-    unload_clean, until,
+    Loaded, Story, address, address_since, assert_clean, assert_nothing_left, control, isolated, listening, load, rig,
+    state_when, unload_clean, until,
 };
 use zerocopy::{FromBytes, IntoBytes};
 

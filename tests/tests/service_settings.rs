@@ -44,7 +44,9 @@ fn falls_back(rig: &Rig, name: &'static str, value: Value, parts: &[&str]) {
     expect_traced(&loaded, &parts);
     if name == "EchoPort" {
         // The default port may be somebody else's here: then it says that it cannot have it.
-        until(&loaded, "port 40007 is tried", || !Story::of(&loaded).printed("listen at 127.0.0.1:40007").is_empty() || is_at_40007(&loaded));
+        until(&loaded, "port 40007 is tried", || {
+            !Story::of(&loaded).printed("listen at 127.0.0.1:40007").is_empty() || is_at_40007(&loaded)
+        });
     } else {
         drop(echoed(address(&loaded)));
     }

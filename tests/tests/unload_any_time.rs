@@ -55,7 +55,14 @@ fn at_random_instants(rig: &Rig, most: Duration, seed: u64) {
     let board = Board { place: Mutex::new(None), done: AtomicBool::new(false), echoed: AtomicU64::new(0) };
     std::thread::scope(|scope| {
         let ending = Ending(&board.done);
-        let peers: Vec<_> = (0..6).map(|peer| scope.spawn({ let board = &board; move || exchange(board, seed ^ peer) })).collect();
+        let peers: Vec<_> = (0..6)
+            .map(|peer| {
+                scope.spawn({
+                    let board = &board;
+                    move || exchange(board, seed ^ peer)
+                })
+            })
+            .collect();
         for round in 0..ROUNDS {
             let before = rig.bench().trace().len();
             let loaded = load(rig);
@@ -71,7 +78,10 @@ fn at_random_instants(rig: &Rig, most: Duration, seed: u64) {
             let verdict = rig.bench().verdict();
             if !verdict.is_clean() || unload.total > Duration::from_secs(3) {
                 let story = Story::since(rig.bench(), before);
-                panic!("WSKCLIENT_SEED={seed}, round {round}, unloaded after {instant:?}, in {:?}: {verdict}\n{story}", unload.total);
+                panic!(
+                    "WSKCLIENT_SEED={seed}, round {round}, unloaded after {instant:?}, in {:?}: {verdict}\n{story}",
+                    unload.total
+                );
             }
         }
         drop(ending);
