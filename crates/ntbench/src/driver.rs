@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nt_abi::{
@@ -16,7 +17,7 @@ use crate::callout::{self, Kind};
 use crate::image::Image;
 use crate::image::map::{self, MapError};
 use crate::image::parse::ImageError;
-use crate::io::device;
+use crate::io::{device, file};
 use crate::ke::time;
 use crate::trace::{self, Side};
 use crate::{leave, ob, registry, rtl};
@@ -160,8 +161,7 @@ impl Driver {
     pub fn handles(&self) -> u32 {
         let object = *self.object.lock() as *mut DRIVER_OBJECT;
         let devices = device::of_driver(object);
-        // SAFETY: devices in the table exist.
-        let count = |d: &device::Device| unsafe { (*(d.object as *mut nt_abi::DEVICE_OBJECT)).ReferenceCount };
+        let count = |d: &device::Device| file::handles(d.object as *mut nt_abi::DEVICE_OBJECT).load(Ordering::Acquire);
         devices.iter().map(count).sum::<i32>().max(0) as u32
     }
 

@@ -3,6 +3,7 @@
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use nt_abi::{
     DEVICE_OBJECT, DO_DEVICE_INITIALIZING, DO_EXCLUSIVE, FILE_OBJECT, IO_STACK_LOCATION, IO_STATUS_BLOCK, IO_TYPE_FILE,
@@ -79,15 +80,23 @@ fn send(device: *mut DEVICE_OBJECT, file: *mut FILE_OBJECT, request: &Request) -
 
 fn destroy(_file: *mut c_void) {}
 
+/// How many handles are open on a device that exists: programs open and close them on any thread.
+pub(crate) fn handles<'a>(device: *mut DEVICE_OBJECT) -> &'a AtomicI32 {
+    // SAFETY: the device exists, and its count is reached by this function alone.
+    unsafe { AtomicI32::from_ptr(&raw mut (*device).ReferenceCount) }
+}
+
 /// Opens a device, as an administrator's program would.
 pub(crate) fn open(path: &str) -> Result<Handle, NtStatus> {
     let device = device::find(path).ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)?;
     // SAFETY: the device exists.
-    let (flags, count) = unsafe { ((*device).Flags, (*device).ReferenceCount) };
+    let flags = unsafe { (*device).Flags };
     if flags & DO_DEVICE_INITIALIZING != 0 {
         return Err(NtStatus::NO_SUCH_DEVICE);
     }
-    if flags & DO_EXCLUSIVE != 0 && count > 0 {
+    // Counted and looked at in one step: an exclusive device has one handle.
+    if handles(device).fetch_add(1, Ordering::AcqRel) > 0 && flags & DO_EXCLUSIVE != 0 {
+        handles(device).fetch_sub(1, Ordering::AcqRel);
         return Err(NtStatus::ACCESS_DENIED);
     }
     let file = ob::create(ob::Kind::File, size_of::<FILE_OBJECT>(), destroy).cast::<FILE_OBJECT>();
@@ -96,12 +105,10 @@ pub(crate) fn open(path: &str) -> Result<Handle, NtStatus> {
         (*file).Type = IO_TYPE_FILE;
         (*file).Size = size_of::<FILE_OBJECT>() as i16;
         (*file).DeviceObject = device;
-        (*device).ReferenceCount += 1;
     }
     let opened = send(device, file, &Request::of(IRP_MJ_CREATE));
     if opened.Status.is_failure() {
-        // SAFETY: as above.
-        unsafe { (*device).ReferenceCount -= 1 };
+        handles(device).fetch_sub(1, Ordering::AcqRel);
         ob::dereference(file.cast());
         return Err(opened.Status);
     }
@@ -140,8 +147,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         send(self.device, self.file, &Request::of(IRP_MJ_CLEANUP));
         send(self.device, self.file, &Request::of(IRP_MJ_CLOSE));
-        // SAFETY: the device is kept by its open handles.
-        unsafe { (*self.device).ReferenceCount -= 1 };
+        handles(self.device).fetch_sub(1, Ordering::AcqRel);
         ob::dereference(self.file.cast());
     }
 }
