@@ -13,6 +13,7 @@ pub(crate) mod binding;
 mod bugcheck;
 pub(crate) mod calls;
 pub(crate) mod client;
+pub(crate) mod events;
 mod irp;
 mod mdl;
 pub(crate) mod op;

@@ -18,7 +18,7 @@
 use core::ffi::c_void;
 use core::mem::offset_of;
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use atomic_waker::AtomicWaker;
 use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
@@ -35,19 +35,19 @@ use crate::sync::{Lane, Node, Pool, Shared, SpinLock};
 use crate::{Detached, OpenError};
 
 /// Something was indicated that a receive will fetch: data, or the end of the stream.
-pub(crate) const READABLE: u8 = 1;
+pub(crate) const READABLE: u32 = 1;
 /// The provider says that the socket is gone.
-pub(crate) const GONE: u8 = 2;
+pub(crate) const GONE: u32 = 2;
 /// Its close has begun.
-pub(crate) const CLOSING: u8 = 4;
+pub(crate) const CLOSING: u32 = 4;
 /// The owner of the service wants the reader to give its buffer back (idle).
-pub(crate) const NUDGE_IDLE: u8 = 8;
+pub(crate) const NUDGE_IDLE: u32 = 8;
 /// The owner of the service wants the reader to end gracefully.
-pub(crate) const NUDGE_STOP: u8 = 16;
+pub(crate) const NUDGE_STOP: u32 = 16;
 /// A receive is waited for: a nudge has something to interrupt.
-pub(crate) const RECEIVING: u8 = 64;
+pub(crate) const RECEIVING: u32 = 64;
 /// A receive or send has completed since the last look.
-pub(crate) const ACTIVE: u8 = 32;
+pub(crate) const ACTIVE: u32 = 32;
 
 /// A socket's context, as the provider and everybody else know it.
 ///
@@ -63,7 +63,7 @@ pub(crate) struct Socket {
     close: Node,
     drain: SpinLock<Option<DrainRight>>,
     parked: ParkedList,
-    flags: AtomicU8,
+    flags: AtomicU32,
     /// The task that reads, if it waits.
     pub(crate) reader: AtomicWaker,
 }
@@ -97,7 +97,7 @@ impl Reserved {
             close: Node::new(close),
             drain: SpinLock::new(None),
             parked: ParkedList::new(),
-            flags: AtomicU8::new(0),
+            flags: AtomicU32::new(0),
             reader: AtomicWaker::new(),
         });
         let armed = made.map_err(NtStatus::from).and_then(|socket| socket.arm_close().map(|()| socket));
@@ -243,25 +243,25 @@ impl Shared<Socket> {
     ///
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
-    pub(crate) fn raise(&self, flag: u8) {
+    pub(crate) fn raise(&self, flag: u32) {
         self.flags.fetch_or(flag, Ordering::AcqRel);
         self.reader.wake();
     }
 
     /// Sets a flag that nobody waits for.
-    pub(crate) fn mark(&self, flag: u8) {
+    pub(crate) fn mark(&self, flag: u32) {
         if self.flags.load(Ordering::Relaxed) & flag == 0 {
             self.flags.fetch_or(flag, Ordering::Relaxed);
         }
     }
 
     /// Takes flags: those of `which` that were set, and are not any more.
-    pub(crate) fn take_flags(&self, which: u8) -> u8 {
+    pub(crate) fn take_flags(&self, which: u32) -> u32 {
         self.flags.fetch_and(!which, Ordering::AcqRel) & which
     }
 
     /// The flags.
-    pub(crate) fn flags(&self) -> u8 {
+    pub(crate) fn flags(&self) -> u32 {
         self.flags.load(Ordering::Acquire)
     }
 

@@ -1,0 +1,116 @@
+//! The provider's functions, each behind the right that it needs (L12): there is no other way to its tables.
+//!
+//! [`open`] makes sockets; [`listen`], [`connection`] and [`control`] are what can be asked of one.
+//!
+//! [`Call`] is the proof for a socket's functions: an [`Enter`] on its binding, and a place *inside* the socket. The
+//! place is given back when the function has returned; the right goes with the operation until its IRP is back (L13).
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
+
+use wdk_sys::{IRP, NTSTATUS};
+use wsk_sys::{WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_LISTEN_DISPATCH, WSK_SOCKET};
+
+use super::NtStatus;
+use super::binding::Enter;
+use super::op::{self, Arming, Op, Payload, Pending};
+use super::socket::Socket;
+use crate::Detached;
+use crate::sync::Shared;
+
+pub(crate) mod connection;
+pub(crate) mod control;
+pub(crate) mod listen;
+pub(crate) mod open;
+
+/// The right to enter one function of one socket.
+pub(crate) struct Call<'a> {
+    socket: &'a Shared<Socket>,
+    enter: Option<Enter>,
+}
+
+impl<'a> Call<'a> {
+    /// Asks for it.
+    ///
+    /// # Errors
+    /// [`Detached`] once the binding's detach or the socket's close has begun.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub(crate) fn begin(socket: &'a Shared<Socket>) -> Result<Self, Detached> {
+        let enter = Enter::acquire(socket.shell())?;
+        socket.enter_inside()?;
+        Ok(Self { socket, enter: Some(enter) })
+    }
+
+    /// Starts an operation under this right, which goes with it.
+    ///
+    /// # Errors
+    /// No memory: the payload comes back.
+    ///
+    /// # Safety
+    /// As for [`op::start`].
+    unsafe fn start<P: Payload<Owner = Shared<Socket>>>(
+        mut self,
+        slot: &mut Option<Shared<Op<P>>>,
+        payload: P,
+        call: impl FnOnce(*mut WSK_SOCKET, *mut P, *mut IRP) -> NTSTATUS,
+    ) -> Result<Pending<P>, (NtStatus, P)> {
+        let wsk = self.socket.wsk();
+        // SAFETY: as the caller promises.
+        let started =
+            unsafe { op::start(slot, Arming::Plain, self.socket.clone(), payload, |payload, irp| call(wsk, payload, irp)) };
+        if started.is_ok() {
+            // It is the operation's now.
+            self.enter.take().map(Enter::transfer);
+        }
+        started
+    }
+
+    fn connection(&self) -> &'a WSK_PROVIDER_CONNECTION_DISPATCH {
+        // SAFETY: inside an open connection socket, whose table the provider keeps as long as the socket.
+        unsafe { &*(*self.socket.wsk()).Dispatch.cast() }
+    }
+
+    fn listening(&self) -> &'a WSK_PROVIDER_LISTEN_DISPATCH {
+        // SAFETY: inside an open listening socket, whose table the provider keeps as long as the socket.
+        unsafe { &*(*self.socket.wsk()).Dispatch.cast() }
+    }
+
+    fn basic(&self) -> &'a WSK_PROVIDER_BASIC_DISPATCH {
+        // SAFETY: inside an open socket; every table begins with the basic one.
+        unsafe { &*(*self.socket.wsk()).Dispatch.cast() }
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.socket.leave_inside();
+    }
+}
+
+/// A function that every provider has; one that leaves it out answers like one that does not know it.
+macro_rules! enter {
+    ($function:expr, $($argument:expr),* $(,)?) => {
+        match $function {
+            // SAFETY: the caller shows a right, and the arguments live until the IRP is back, as the page demands.
+            Some(function) => unsafe { function($($argument),*) },
+            None => NtStatus::NOT_IMPLEMENTED.0,
+        }
+    };
+}
+
+use enter;
+
+/// [`WskCloseSocket`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_close_socket)
+///
+/// # Safety
+/// The socket is open, nobody is inside, this is its one close, and `irp` is armed.
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+pub(super) unsafe fn close(wsk: *mut WSK_SOCKET, irp: *mut IRP) {
+    // SAFETY: open, as the caller promises; every table begins with the basic one.
+    let basic = unsafe { &*(*wsk).Dispatch.cast::<WSK_PROVIDER_BASIC_DISPATCH>() };
+    let _: NTSTATUS = enter!(basic.WskCloseSocket, wsk, irp);
+}

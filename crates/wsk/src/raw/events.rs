@@ -1,0 +1,82 @@
+//! The event callbacks: what the provider tells, and what it is answered. None of them waits, or enters WSK.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
+
+use core::ffi::c_void;
+
+use wdk_sys::NTSTATUS;
+use wsk_sys::{SOCKADDR, WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH, WSK_DATA_INDICATION, WSK_SOCKET};
+
+use super::NtStatus;
+use super::socket::{GONE, READABLE, Socket};
+use crate::sync::Shared;
+
+pub(super) static CONNECTION_EVENTS: WSK_CLIENT_CONNECTION_DISPATCH = WSK_CLIENT_CONNECTION_DISPATCH {
+    WskReceiveEvent: Some(on_receive),
+    WskDisconnectEvent: Some(on_disconnect),
+    WskSendBacklogEvent: None,
+};
+
+pub(super) static LISTEN_EVENTS: WSK_CLIENT_LISTEN_DISPATCH =
+    WSK_CLIENT_LISTEN_DISPATCH { WskAcceptEvent: Some(on_accept), WskInspectEvent: None, WskAbortEvent: None };
+
+/// [`WskReceiveEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_receive_event): says that
+/// there is something to receive, and takes nothing.
+///
+/// # Safety
+/// `context` is that of a socket whose close has not completed.
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+unsafe extern "C" fn on_receive(
+    context: *mut c_void,
+    _flags: u32,
+    indication: *mut WSK_DATA_INDICATION,
+    _indicated: wdk_sys::SIZE_T,
+    _accepted: *mut wdk_sys::SIZE_T,
+) -> NTSTATUS {
+    // SAFETY: as the caller promises; table and close IRP hold references.
+    let socket = unsafe { Shared::<Socket>::clone_raw(context.cast_const().cast()) };
+    if indication.is_null() {
+        socket.raise(GONE | READABLE);
+        return NtStatus::SUCCESS.0;
+    }
+    socket.raise(READABLE);
+    NtStatus::DATA_NOT_ACCEPTED.0
+}
+
+/// [`WskDisconnectEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_disconnect_event): a
+/// receive will say how the stream ended.
+///
+/// # Safety
+/// As for [`on_receive`].
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+unsafe extern "C" fn on_disconnect(context: *mut c_void, _flags: u32) -> NTSTATUS {
+    // SAFETY: as the caller promises; table and close IRP hold references.
+    let socket = unsafe { Shared::<Socket>::clone_raw(context.cast_const().cast()) };
+    socket.raise(READABLE);
+    NtStatus::SUCCESS.0
+}
+
+/// [`WskAcceptEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_accept_event): it is never
+/// switched on, and nothing is reserved for what it brings (L14).
+///
+/// # Safety
+/// None: it touches nothing.
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+unsafe extern "C" fn on_accept(
+    _context: *mut c_void,
+    _flags: u32,
+    _local: *mut SOCKADDR,
+    _remote: *mut SOCKADDR,
+    _socket: *mut WSK_SOCKET,
+    _socket_context: *mut *mut c_void,
+    _socket_dispatch: *mut *const WSK_CLIENT_CONNECTION_DISPATCH,
+) -> NTSTATUS {
+    NtStatus::REQUEST_NOT_ACCEPTED.0
+}

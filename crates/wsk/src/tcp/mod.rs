@@ -1,0 +1,95 @@
+//! TCP: listeners and streams.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
+
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
+
+use crate::error::IoError;
+use crate::raw::NtStatus;
+use crate::raw::op::{Payload, Pending};
+use crate::raw::socket::{ACTIVE, NUDGE_IDLE, NUDGE_STOP, RECEIVING, Socket};
+use crate::sync::Shared;
+
+mod listener;
+mod stream;
+
+pub use listener::{Addresses, TcpListener};
+pub use stream::TcpStream;
+
+/// A word from the owner of a service to the task that reads a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nudge {
+    /// Give the buffer back if nothing has come or gone since the last nudge of this kind.
+    Idle,
+    /// End gracefully: [`TcpStream::receive`] answers [`IoError::Cancelled`] from now on, once the receive in flight is back.
+    Stop,
+}
+
+impl Nudge {
+    pub(crate) fn apply(self, socket: &Shared<Socket>) {
+        match self {
+            Self::Idle if socket.take_flags(ACTIVE) != 0 || socket.flags() & RECEIVING == 0 => {}
+            Self::Idle => socket.raise(NUDGE_IDLE),
+            Self::Stop => socket.raise(NUDGE_STOP),
+        }
+    }
+}
+
+/// How many operations may complete at once, one after the other, before the task lets others run: a peer that is fast
+/// enough must not keep a task going at DISPATCH_LEVEL for ever.
+const STREAK: u8 = 32;
+
+/// Operations of one socket since its task last let others run.
+#[derive(Default)]
+struct Streak(u8);
+
+impl Streak {
+    /// Counts one more, and lets others run when it is time.
+    async fn count(&mut self) {
+        self.0 += 1;
+        if self.0 < STREAK {
+            return;
+        }
+        self.0 = 0;
+        let mut yielded = false;
+        poll_fn(|context| {
+            if core::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Waits for an operation and takes its status for the result.
+async fn finish<P: Payload>(pending: Result<Pending<P>, NtStatus>) -> Result<P, IoError> {
+    let done = pending?.await?;
+    done.status.ok()?;
+    Ok(done.payload)
+}
+
+/// Awaits an operation, and asks for its cancellation when one of the nudges comes.
+async fn cancel_on<P: Payload>(socket: &Shared<Socket>, pending: Pending<P>, nudges: u32) -> <Pending<P> as Future>::Output {
+    let mut pending = pin!(pending);
+    poll_fn(|context| {
+        if let Poll::Ready(done) = pending.as_mut().poll(context) {
+            return Poll::Ready(done);
+        }
+        if nudges != 0 {
+            socket.reader.register(context.waker());
+            // A stop stays: it holds for all that follows.
+            let nudged = socket.take_flags(nudges & NUDGE_IDLE) | socket.flags() & nudges & NUDGE_STOP;
+            if nudged != 0 {
+                pending.cancel();
+            }
+        }
+        // It may have come back inside the cancellation, with no wake to follow.
+        pending.as_mut().poll(context)
+    })
+    .await
+}
