@@ -48,6 +48,36 @@ pub enum BindError {
     Bind(IoError),
 }
 
+/// Why no connection came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectError {
+    /// See [`Detached`].
+    Detached,
+    /// No memory for it.
+    OutOfMemory,
+    /// The binding has as many sockets as it can have.
+    TooMany,
+    /// Nobody listens there.
+    Refused,
+    /// There is no way there.
+    Unreachable,
+    /// There was no answer in time.
+    TimedOut,
+    /// The provider does not have what was asked for.
+    NotSupported,
+    /// The provider's answer.
+    Provider(NtStatus),
+}
+
+/// A connecting with data that did not succeed, with its buffer unless the provider kept it (L35).
+#[derive(Debug)]
+pub struct ConnectWithError {
+    /// Why.
+    pub error: ConnectError,
+    /// The buffer, for another use.
+    pub buffer: Option<Buffer>,
+}
+
 /// Why no connection was accepted.
 pub type AcceptError = OpenError;
 
@@ -87,6 +117,41 @@ impl From<NtStatus> for OpenError {
     }
 }
 
+impl From<OpenError> for ConnectError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Detached => Self::Detached,
+            OpenError::OutOfMemory => Self::OutOfMemory,
+            OpenError::TooMany => Self::TooMany,
+            OpenError::Provider(status) => status.into(),
+        }
+    }
+}
+
+impl From<IoError> for ConnectError {
+    fn from(error: IoError) -> Self {
+        match error {
+            IoError::Detached => Self::Detached,
+            IoError::OutOfMemory => Self::OutOfMemory,
+            IoError::Cancelled => Self::Provider(NtStatus::CANCELLED),
+            IoError::Provider(status) => status.into(),
+        }
+    }
+}
+
+impl From<NtStatus> for ConnectError {
+    fn from(status: NtStatus) -> Self {
+        match status {
+            NtStatus::INSUFFICIENT_RESOURCES => Self::OutOfMemory,
+            NtStatus::CONNECTION_REFUSED => Self::Refused,
+            NtStatus::NETWORK_UNREACHABLE | NtStatus::HOST_UNREACHABLE => Self::Unreachable,
+            NtStatus::IO_TIMEOUT => Self::TimedOut,
+            NtStatus::NOT_SUPPORTED | NtStatus::NOT_IMPLEMENTED => Self::NotSupported,
+            other => Self::Provider(other),
+        }
+    }
+}
+
 impl From<NtStatus> for IoError {
     fn from(status: NtStatus) -> Self {
         match status {
@@ -120,6 +185,21 @@ impl fmt::Display for IoError {
             Self::Detached => Detached.fmt(f),
             Self::OutOfMemory => f.write_str("no memory for the operation"),
             Self::Cancelled => f.write_str("cancelled"),
+            Self::Provider(status) => write!(f, "status {status}"),
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Detached => Detached.fmt(f),
+            Self::OutOfMemory => f.write_str("no memory for a connection"),
+            Self::TooMany => f.write_str("too many sockets"),
+            Self::Refused => f.write_str("refused"),
+            Self::Unreachable => f.write_str("unreachable"),
+            Self::TimedOut => f.write_str("no answer in time"),
+            Self::NotSupported => f.write_str("not supported"),
             Self::Provider(status) => write!(f, "status {status}"),
         }
     }

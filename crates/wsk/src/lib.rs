@@ -19,10 +19,10 @@ pub mod sync;
 mod tcp;
 
 pub use client::{Binding, Client, Handler, Trace, Work};
-pub use error::{AcceptError, BindError, Detached, IoError, OpenError, TransferError};
+pub use error::{AcceptError, BindError, ConnectError, ConnectWithError, Detached, IoError, OpenError, TransferError};
 pub use raw::{Buffer, Device, NtStatus};
 pub use signal::{Signal, Wait};
 pub use sync::{Executor, Instant, Lane, OutOfMemory, Runtime, Sleep, SpawnError};
-pub use tcp::{Addresses, Nudge, TcpListener, TcpStream};
+pub use tcp::{Addresses, Family, Nudge, ReadHalf, TcpListener, TcpSocket, TcpStream, WriteHalf};
 pub use wsk_lifecycle::registration::State;
 pub use wsk_lifecycle::rundown;

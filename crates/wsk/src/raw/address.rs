@@ -32,6 +32,13 @@ impl RawAddress {
         raw
     }
 
+    /// The wildcard address of another address's family, any port.
+    pub(crate) fn any(like: SocketAddr) -> Self {
+        let mut raw = Self::EMPTY;
+        raw.put(0, &family(like).to_ne_bytes());
+        raw
+    }
+
     /// The address, if its family is one that we know.
     pub(crate) fn to_address(self) -> Option<SocketAddr> {
         let port = u16::from_be_bytes(self.array(2));

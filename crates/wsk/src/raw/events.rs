@@ -6,7 +6,10 @@
 use core::ffi::c_void;
 
 use wdk_sys::NTSTATUS;
-use wsk_sys::{SOCKADDR, WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH, WSK_DATA_INDICATION, WSK_SOCKET};
+use wsk_sys::{
+    SOCKADDR, WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH, WSK_CLIENT_STREAM_DISPATCH, WSK_DATA_INDICATION,
+    WSK_SOCKET,
+};
 
 use super::NtStatus;
 use super::socket::{GONE, READABLE, Socket};
@@ -20,6 +23,15 @@ pub(super) static CONNECTION_EVENTS: WSK_CLIENT_CONNECTION_DISPATCH = WSK_CLIENT
 
 pub(super) static LISTEN_EVENTS: WSK_CLIENT_LISTEN_DISPATCH =
     WSK_CLIENT_LISTEN_DISPATCH { WskAcceptEvent: Some(on_accept), WskInspectEvent: None, WskAbortEvent: None };
+
+/// A table that points to the other two.
+pub(super) struct StreamEvents(pub(super) WSK_CLIENT_STREAM_DISPATCH);
+
+// SAFETY: it points to statics that are never written.
+unsafe impl Sync for StreamEvents {}
+
+pub(super) static STREAM_EVENTS: StreamEvents =
+    StreamEvents(WSK_CLIENT_STREAM_DISPATCH { Listen: &raw const LISTEN_EVENTS, Connect: &raw const CONNECTION_EVENTS });
 
 /// [`WskReceiveEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_receive_event): says that
 /// there is something to receive, and takes nothing.

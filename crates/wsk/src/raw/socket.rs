@@ -48,14 +48,33 @@ pub(crate) const NUDGE_STOP: u32 = 16;
 pub(crate) const RECEIVING: u32 = 64;
 /// A receive or send has completed since the last look.
 pub(crate) const ACTIVE: u32 = 32;
+/// The receive and disconnect events are on.
+pub(crate) const EVENTS: u32 = 128;
+
+/// What a socket is for: it says which tables of functions it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It accepts connections.
+    Listen,
+    /// It is a connection, or becomes one.
+    Connection,
+    /// It sends and receives datagrams.
+    Datagram,
+    /// It becomes a connection, or accepts some.
+    Stream,
+}
 
 /// A socket's context, as the provider and everybody else know it.
 ///
 /// # Invariants
 /// `wsk` is the provider's socket from [`opened`](Self::opened) on; it may be used inside, by the closer, and by nobody else.
-/// The close IRP is armed from birth, with a reference to this socket, and completes exactly once.
+/// The close IRP is armed from birth, with a reference to this socket, and completes exactly once. The provider's table is
+/// that of `kind`.
 pub(crate) struct Socket {
     shell: Shared<Shell>,
+    kind: Kind,
+    /// Counts the [`SocketHandle`]s.
+    owners: AtomicU32,
     inside: Rundown,
     wsk: AtomicPtr<WSK_SOCKET>,
     slot: SlotId,
@@ -64,7 +83,7 @@ pub(crate) struct Socket {
     drain: SpinLock<Option<DrainRight>>,
     parked: ParkedList,
     flags: AtomicU32,
-    /// The task that reads, if it waits.
+    /// The task that reads, or accepts, if it waits.
     pub(crate) reader: AtomicWaker,
 }
 
@@ -74,7 +93,7 @@ tagged!(Socket, b"WskS");
 /// cleanup callback (a parked operation's).
 pub(crate) struct Reserved(Option<Shared<Socket>>);
 
-/// An open socket's owner: dropping it closes the socket.
+/// One of an open socket's owners: dropping the last one closes the socket.
 pub(crate) struct SocketHandle(Shared<Socket>);
 
 impl Reserved {
@@ -85,11 +104,13 @@ impl Reserved {
     ///
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
-    pub(crate) fn new(enter: &Enter) -> Result<Self, OpenError> {
+    pub(crate) fn new(enter: &Enter, kind: Kind) -> Result<Self, OpenError> {
         let close_irp = Irp::new()?;
         let slot = reserve_slot(enter)?;
         let made = Shared::try_new(Socket {
             shell: enter.shell().clone(),
+            kind,
+            owners: AtomicU32::new(1),
             inside: Rundown::new(),
             wsk: AtomicPtr::new(null_mut()),
             slot,
@@ -128,6 +149,19 @@ impl Drop for Reserved {
     }
 }
 
+impl SocketHandle {
+    /// Another owner.
+    pub(crate) fn another(&self) -> Self {
+        self.0.owners.fetch_add(1, Ordering::Relaxed);
+        Self(self.0.clone())
+    }
+
+    /// Whether both own the same socket.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.0.as_ptr() == other.0.as_ptr()
+    }
+}
+
 impl core::ops::Deref for SocketHandle {
     type Target = Shared<Socket>;
 
@@ -138,7 +172,9 @@ impl core::ops::Deref for SocketHandle {
 
 impl Drop for SocketHandle {
     fn drop(&mut self) {
-        self.0.begin_close();
+        if self.0.owners.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.begin_close();
+        }
     }
 }
 
@@ -272,6 +308,15 @@ impl Shared<Socket> {
 }
 
 impl Socket {
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether its end has begun, from whichever side.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & (CLOSING | GONE) != 0 || !self.shell.is_open()
+    }
+
     pub(crate) fn shell(&self) -> &Shared<Shell> {
         &self.shell
     }

@@ -49,6 +49,17 @@ impl NtStatus {
     /// The value is not there.
     pub const OBJECT_NAME_NOT_FOUND: Self = Self(0xc000_0034_u32 as i32);
 
+    /// Nobody listens at the remote address.
+    pub const CONNECTION_REFUSED: Self = Self(0xc000_0236_u32 as i32);
+    /// There is no way to the remote network.
+    pub const NETWORK_UNREACHABLE: Self = Self(0xc000_023c_u32 as i32);
+    /// There is no way to the remote host.
+    pub const HOST_UNREACHABLE: Self = Self(0xc000_023d_u32 as i32);
+    /// No answer came in time.
+    pub const IO_TIMEOUT: Self = Self(0xc000_00b5_u32 as i32);
+    /// An event is being switched off; calls of it are still under way.
+    pub const EVENT_PENDING: Self = Self(0x4000_0013);
+
     /// NT_SUCCESS: a success or an information.
     ///
     /// # IRQL

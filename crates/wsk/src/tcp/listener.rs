@@ -8,15 +8,16 @@ use core::net::SocketAddr;
 use wsk_sys::IPPROTO::IPPROTO_IPV6;
 use wsk_sys::IPV6_V6ONLY;
 
-use super::{Streak, TcpStream, finish};
+use super::socket::opened;
+use super::{Family, Streak, TcpStream, address_of, finish};
 use crate::Binding;
 use crate::error::{AcceptError, BindError, IoError, OpenError};
 use crate::raw::NtStatus;
-use crate::raw::address::{AF_INET, AF_INET6, RawAddress};
+use crate::raw::address::RawAddress;
 use crate::raw::calls::listen::Accepting;
-use crate::raw::calls::{Call, control, listen, open};
+use crate::raw::calls::{Call, addressed, control, listen};
 use crate::raw::op::Op;
-use crate::raw::socket::{CLOSING, GONE, SocketHandle};
+use crate::raw::socket::{Kind, SocketHandle};
 use crate::sync::Shared;
 
 /// Which addresses a listener on an IPv6 wildcard serves.
@@ -44,11 +45,7 @@ impl TcpListener {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub async fn bind(binding: &Binding, address: SocketAddr, addresses: Addresses) -> Result<Self, BindError> {
-        let family = if address.is_ipv4() { AF_INET } else { AF_INET6 };
-        let opening = open::listener(&binding.0, family).map_err(BindError::Open)?;
-        let opened = opening.await.map_err(|status| BindError::Open(status.into()))?;
-        opened.status.ok().map_err(|status| BindError::Open(status.into()))?;
-        let socket = opened.payload.socket.ok_or(BindError::Open(OpenError::Detached))?;
+        let socket = opened(binding, Kind::Listen, Family::of(address)).await.map_err(BindError::Open)?;
         let listener = Self { socket, streak: Streak::default(), accept: None };
         if address.is_ipv6() {
             listener.set_own_family_only(addresses == Addresses::OwnFamily).await?;
@@ -60,7 +57,7 @@ impl TcpListener {
     /// A provider without the option has IPv6 alone, or nothing to choose: only the wish for both can fail.
     async fn set_own_family_only(&self, only: bool) -> Result<(), BindError> {
         let call = Call::begin(&self.socket).map_err(|error| BindError::Option(error.into()))?;
-        match finish(control::set_option(call, IPPROTO_IPV6 as _, IPV6_V6ONLY, only.into())).await {
+        match finish(&self.socket, control::set_option(call, IPPROTO_IPV6 as _, IPV6_V6ONLY, only.into())).await {
             Err(IoError::Provider(_)) if only => Ok(()),
             other => other.map(|_| ()).map_err(BindError::Option),
         }
@@ -68,7 +65,7 @@ impl TcpListener {
 
     async fn bind_to(&self, address: SocketAddr) -> Result<(), IoError> {
         let call = Call::begin(&self.socket)?;
-        finish(listen::bind(call, RawAddress::new(address))).await.map(|_| ())
+        finish(&self.socket, addressed::bind(call, RawAddress::new(address))).await.map(|_| ())
     }
 
     /// The address that it is bound to.
@@ -79,9 +76,7 @@ impl TcpListener {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub async fn local_address(&self) -> Result<SocketAddr, IoError> {
-        let call = Call::begin(&self.socket)?;
-        let address = finish(listen::local_address(call)).await?;
-        address.0.to_address().ok_or(IoError::Provider(NtStatus::INVALID_PARAMETER))
+        address_of(&self.socket, addressed::local_address(Call::begin(&self.socket)?)).await
     }
 
     /// Takes the next connection, and the address that it comes from. Dropping the future gives the connection up, if one
@@ -104,10 +99,6 @@ impl TcpListener {
 
     /// An accept that comes back cancelled because the socket is being closed says so.
     fn ended(&self, status: NtStatus) -> OpenError {
-        if self.socket.flags() & (CLOSING | GONE) == 0 && self.socket.shell().is_open() {
-            status.into()
-        } else {
-            OpenError::Detached
-        }
+        if self.socket.is_ending() { OpenError::Detached } else { status.into() }
     }
 }

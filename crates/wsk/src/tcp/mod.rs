@@ -4,19 +4,25 @@
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::future::{Future, poll_fn};
+use core::net::SocketAddr;
 use core::pin::pin;
 use core::task::Poll;
 
 use crate::error::IoError;
 use crate::raw::NtStatus;
+use crate::raw::calls::addressed::Addressed;
 use crate::raw::op::{Payload, Pending};
 use crate::raw::socket::{ACTIVE, NUDGE_IDLE, NUDGE_STOP, RECEIVING, Socket};
 use crate::sync::Shared;
 
+mod halves;
 mod listener;
+mod socket;
 mod stream;
 
+pub use halves::{ReadHalf, WriteHalf};
 pub use listener::{Addresses, TcpListener};
+pub use socket::{Family, TcpSocket};
 pub use stream::TcpStream;
 
 /// A word from the owner of a service to the task that reads a stream.
@@ -66,11 +72,18 @@ impl Streak {
     }
 }
 
-/// Waits for an operation and takes its status for the result.
-async fn finish<P: Payload>(pending: Result<Pending<P>, NtStatus>) -> Result<P, IoError> {
-    let done = pending?.await?;
-    done.status.ok()?;
+/// Waits for an operation and takes its status for the result. One that fails while its socket is at its end says that.
+async fn finish<P: Payload>(socket: &Socket, pending: Result<Pending<P>, NtStatus>) -> Result<P, IoError> {
+    let ended = |status: NtStatus| if socket.is_ending() { IoError::Detached } else { status.into() };
+    let done = pending?.await.map_err(ended)?;
+    done.status.ok().map_err(ended)?;
     Ok(done.payload)
+}
+
+/// Waits for an operation that asks for an address.
+async fn address_of(socket: &Socket, pending: Result<Pending<Addressed>, NtStatus>) -> Result<SocketAddr, IoError> {
+    let asked = finish(socket, pending).await?;
+    asked.0.to_address().ok_or(IoError::Provider(NtStatus::INVALID_PARAMETER))
 }
 
 /// Awaits an operation, and asks for its cancellation when one of the nudges comes.

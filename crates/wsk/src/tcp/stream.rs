@@ -3,30 +3,59 @@
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
-use core::future::poll_fn;
-use core::task::Poll;
+use core::net::SocketAddr;
 
-use super::{Streak, cancel_on, finish};
-use crate::error::{IoError, TransferError};
-use crate::raw::calls::connection::Transfer;
-use crate::raw::calls::{Call, connection, control};
-use crate::raw::op::{Op, Pending};
-use crate::raw::socket::{ACTIVE, CLOSING, GONE, NUDGE_IDLE, NUDGE_STOP, READABLE, RECEIVING, SocketHandle};
+use super::halves::halves;
+use super::{ReadHalf, WriteHalf, address_of};
+use crate::Binding;
+use crate::error::{ConnectError, IoError, TransferError};
+use crate::raw::address::RawAddress;
+use crate::raw::calls::{Call, addressed, connection, control, open};
+use crate::raw::socket::{EVENTS, SocketHandle};
 use crate::raw::{Buffer, NtStatus};
-use crate::sync::Shared;
 
 /// A connection. Dropping it closes it; a stream that was not disconnected in both directions is reset by that.
 pub struct TcpStream {
-    socket: SocketHandle,
-    streak: Streak,
-    transfer: Option<Shared<Op<Transfer>>>,
-    events: bool,
+    pub(super) reader: ReadHalf,
+    pub(super) writer: WriteHalf,
 }
 
 impl TcpStream {
     /// The stream of a connected socket.
     pub(super) fn new(socket: SocketHandle) -> Self {
-        Self { socket, streak: Streak::default(), transfer: None, events: false }
+        let (reader, writer) = halves(socket);
+        Self { reader, writer }
+    }
+
+    fn socket(&self) -> &SocketHandle {
+        &self.reader.socket
+    }
+
+    /// Makes a socket, binds it to some local address and connects it, in one call. Dropping the future gives the connection
+    /// up. [`TcpSocket`](crate::TcpSocket) is for more wishes.
+    /// [`WskSocketConnect`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_socket_connect)
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn connect(binding: &Binding, remote: SocketAddr) -> Result<Self, ConnectError> {
+        let connecting = open::connect(&binding.0, RawAddress::any(remote), RawAddress::new(remote))?;
+        let done = connecting.await?;
+        done.status.ok().map_err(|status| match status {
+            NtStatus::CANCELLED if !binding.is_open() => ConnectError::Detached,
+            status => status.into(),
+        })?;
+        done.payload.opening.socket.map(Self::new).ok_or(ConnectError::Detached)
+    }
+
+    /// The two directions, to be used at the same time. It takes no memory.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn into_split(self) -> (ReadHalf, WriteHalf) {
+        (self.reader, self.writer)
     }
 
     /// Has the provider tell when there is something to receive, so that waiting takes no buffer. `false` if the provider
@@ -38,125 +67,165 @@ impl TcpStream {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub fn enable_events(&mut self) -> Result<bool, IoError> {
-        self.events = control::enable_events(&Call::begin(&self.socket)?).is_ok();
-        Ok(self.events)
-    }
-
-    /// Waits until there is something to receive: data, or the end of the stream. Without events it returns at once.
-    ///
-    /// # Errors
-    /// [`IoError::Detached`], or [`IoError::Cancelled`] after [`Nudge::Stop`].
-    ///
-    /// # IRQL
-    /// `<= DISPATCH_LEVEL`.
-    pub async fn readable(&mut self) -> Result<(), IoError> {
-        let (socket, events) = (&*self.socket, self.events);
-        poll_fn(|context| {
-            socket.reader.register(context.waker());
-            match socket.take_flags(READABLE | NUDGE_IDLE) | socket.flags() {
-                flags if flags & (CLOSING | GONE) != 0 => Poll::Ready(Err(IoError::Detached)),
-                flags if flags & NUDGE_STOP != 0 => Poll::Ready(Err(IoError::Cancelled)),
-                flags if flags & READABLE != 0 || !events => Poll::Ready(Ok(())),
-                _ => Poll::Pending,
-            }
-        })
-        .await
-    }
-
-    /// Receives into the buffer; no bytes in it say that the peer will send no more.
-    ///
-    /// # Errors
-    /// With the buffer: [`IoError::Cancelled`] after a [`Nudge`] if nothing came; [`IoError::Detached`]; no memory; the
-    /// provider's status.
-    ///
-    /// # IRQL
-    /// `<= DISPATCH_LEVEL`.
-    pub async fn receive(&mut self, buffer: Buffer) -> Result<Buffer, TransferError> {
-        self.receive_until(buffer, NUDGE_IDLE | NUDGE_STOP).await
-    }
-
-    async fn receive_until(&mut self, buffer: Buffer, nudges: u32) -> Result<Buffer, TransferError> {
-        self.streak.count().await;
-        if self.socket.flags() & NUDGE_IDLE != 0 {
-            // It was meant for a receive that is over.
-            self.socket.take_flags(NUDGE_IDLE);
+        let enabled = control::enable_events(&Call::begin(self.socket())?).is_ok();
+        if enabled {
+            self.socket().mark(EVENTS);
         }
-        let call = match Call::begin(&self.socket) {
-            Ok(call) => call,
-            Err(error) => return Err(TransferError { error: error.into(), buffer: Some(buffer) }),
-        };
-        let started = connection::receive(call, &mut self.transfer, buffer);
-        self.socket.mark(RECEIVING);
-        let received = self.transferred(started, nudges).await;
-        self.socket.take_flags(RECEIVING);
-        received
+        Ok(enabled)
     }
 
-    /// As [`receive`](Self::receive), deaf to nudges: for what the peer still sends after [`Nudge::Stop`].
-    ///
-    /// # Errors
-    /// As for [`receive`](Self::receive), without the nudges.
-    ///
-    /// # IRQL
-    /// `<= DISPATCH_LEVEL`.
-    pub async fn receive_rest(&mut self, buffer: Buffer) -> Result<Buffer, TransferError> {
-        self.receive_until(buffer, 0).await
-    }
-
-    /// Whether [`Nudge::Stop`] has come.
-    ///
-    /// # IRQL
-    /// Any.
-    pub fn is_stopping(&self) -> bool {
-        self.socket.flags() & NUDGE_STOP != 0
-    }
-
-    /// Sends what is filled of the buffer, all of it.
-    ///
-    /// # Errors
-    /// With the buffer: [`IoError::Detached`]; no memory; the provider's status.
-    ///
-    /// # IRQL
-    /// `<= DISPATCH_LEVEL`.
-    pub async fn send(&mut self, buffer: Buffer) -> Result<Buffer, TransferError> {
-        let call = match Call::begin(&self.socket) {
-            Ok(call) => call,
-            Err(error) => return Err(TransferError { error: error.into(), buffer: Some(buffer) }),
-        };
-        let started = connection::send(call, &mut self.transfer, buffer);
-        self.transferred(started, 0).await
-    }
-
-    async fn transferred(
-        &mut self,
-        started: Result<Pending<Transfer>, (NtStatus, Buffer)>,
-        nudges: u32,
-    ) -> Result<Buffer, TransferError> {
-        let pending = started.map_err(|(status, buffer)| TransferError { error: status.into(), buffer: Some(buffer) })?;
-        let done = match cancel_on(&self.socket, pending, nudges).await {
-            Ok(done) => done,
-            Err(status) => return Err(TransferError { error: status.into(), buffer: None }),
-        };
-        self.transfer = Some(done.op);
-        self.socket.mark(ACTIVE);
-        match done.status.ok() {
-            Ok(()) => Ok(done.payload.buffer),
-            Err(status) => Err(TransferError { error: self.ended(status), buffer: Some(done.payload.buffer) }),
-        }
-    }
-
-    /// Sends the FIN, after what was sent before.
+    /// The address of this end.
     ///
     /// # Errors
     /// [`IoError::Detached`]; no memory; the provider's status.
     ///
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
-    pub async fn finish(&mut self) -> Result<(), IoError> {
-        finish(connection::disconnect(Call::begin(&self.socket)?, false)).await.map(|_| ())
+    pub async fn local_address(&self) -> Result<SocketAddr, IoError> {
+        address_of(self.socket(), addressed::local_address(Call::begin(self.socket())?)).await
     }
 
-    fn ended(&self, status: NtStatus) -> IoError {
-        if self.socket.flags() & (CLOSING | GONE) == 0 { status.into() } else { IoError::Detached }
+    /// The address of the peer.
+    ///
+    /// # Errors
+    /// [`IoError::Detached`]; no memory; the provider's status.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn peer_address(&self) -> Result<SocketAddr, IoError> {
+        address_of(self.socket(), connection::remote_address(Call::begin(self.socket())?)).await
+    }
+
+    /// See [`ReadHalf::readable`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn readable(&mut self) -> Result<(), IoError> {
+        self.reader.readable().await
+    }
+
+    /// See [`ReadHalf::receive`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn receive(&mut self, buffer: Buffer) -> Result<Buffer, TransferError> {
+        self.lend_to_reader();
+        self.reader.receive(buffer).await
+    }
+
+    /// See [`ReadHalf::receive_rest`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn receive_rest(&mut self, buffer: Buffer) -> Result<Buffer, TransferError> {
+        self.lend_to_reader();
+        self.reader.receive_rest(buffer).await
+    }
+
+    /// See [`ReadHalf::receive_exact`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn receive_exact(&mut self, buffer: Buffer) -> Result<Buffer, TransferError> {
+        self.lend_to_reader();
+        self.reader.receive_exact(buffer).await
+    }
+
+    /// See [`ReadHalf::drain`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn drain(&mut self) -> Result<(), IoError> {
+        self.reader.drain().await
+    }
+
+    /// Whether [`Nudge::Stop`](crate::Nudge::Stop) has come.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn is_stopping(&self) -> bool {
+        self.reader.is_stopping()
+    }
+
+    /// See [`WriteHalf::send`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn send(&mut self, buffer: Buffer) -> Result<Buffer, TransferError> {
+        self.lend_to_writer();
+        self.writer.send(buffer).await
+    }
+
+    /// See [`WriteHalf::set_no_delay`].
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn set_no_delay(&mut self, no_delay: bool) {
+        self.writer.set_no_delay(no_delay);
+    }
+
+    /// See [`WriteHalf::finish`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn finish(&mut self) -> Result<(), IoError> {
+        self.writer.finish().await
+    }
+
+    /// See [`WriteHalf::finish_with`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn finish_with(&mut self, buffer: Buffer) -> Result<Buffer, TransferError> {
+        self.lend_to_writer();
+        self.writer.finish_with(buffer).await
+    }
+
+    /// See [`WriteHalf::abort`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn abort(&mut self) -> Result<(), IoError> {
+        self.writer.abort().await
+    }
+
+    /// Who does one thing after the other needs one operation, not two.
+    fn lend_to_reader(&mut self) {
+        if self.reader.transfer.is_none() {
+            self.reader.transfer = self.writer.transfer.take();
+        }
+    }
+
+    fn lend_to_writer(&mut self) {
+        if self.writer.transfer.is_none() {
+            self.writer.transfer = self.reader.transfer.take();
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The provider's functions, each behind the right that it needs (L12): there is no other way to its tables.
 //!
-//! [`open`] makes sockets; [`listen`], [`connection`] and [`control`] are what can be asked of one.
+//! [`open`] makes sockets; [`addressed`], [`listen`], [`connection`] and [`control`] are what can be asked of one.
 //!
 //! [`Call`] is the proof for a socket's functions: an [`Enter`] on its binding, and a place *inside* the socket. The
 //! place is given back when the function has returned; the right goes with the operation until its IRP is back (L13).
@@ -9,15 +9,19 @@
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use wdk_sys::{IRP, NTSTATUS};
-use wsk_sys::{WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_LISTEN_DISPATCH, WSK_SOCKET};
+use wsk_sys::{
+    WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_LISTEN_DISPATCH, WSK_PROVIDER_STREAM_DISPATCH,
+    WSK_SOCKET,
+};
 
 use super::NtStatus;
 use super::binding::Enter;
 use super::op::{self, Arming, Op, Payload, Pending};
-use super::socket::Socket;
+use super::socket::{Kind, Socket};
 use crate::Detached;
 use crate::sync::Shared;
 
+pub(crate) mod addressed;
 pub(crate) mod connection;
 pub(crate) mod control;
 pub(crate) mod listen;
@@ -67,14 +71,19 @@ impl<'a> Call<'a> {
         started
     }
 
-    fn connection(&self) -> &'a WSK_PROVIDER_CONNECTION_DISPATCH {
+    fn connection(&self) -> Option<&'a WSK_PROVIDER_CONNECTION_DISPATCH> {
         // SAFETY: inside an open connection socket, whose table the provider keeps as long as the socket.
-        unsafe { &*(*self.socket.wsk()).Dispatch.cast() }
+        (self.socket.kind() == Kind::Connection).then(|| unsafe { &*(*self.socket.wsk()).Dispatch.cast() })
     }
 
-    fn listening(&self) -> &'a WSK_PROVIDER_LISTEN_DISPATCH {
+    fn listening(&self) -> Option<&'a WSK_PROVIDER_LISTEN_DISPATCH> {
         // SAFETY: inside an open listening socket, whose table the provider keeps as long as the socket.
-        unsafe { &*(*self.socket.wsk()).Dispatch.cast() }
+        (self.socket.kind() == Kind::Listen).then(|| unsafe { &*(*self.socket.wsk()).Dispatch.cast() })
+    }
+
+    fn stream(&self) -> Option<&'a WSK_PROVIDER_STREAM_DISPATCH> {
+        // SAFETY: inside an open stream socket, whose table the provider keeps as long as the socket.
+        (self.socket.kind() == Kind::Stream).then(|| unsafe { &*(*self.socket.wsk()).Dispatch.cast() })
     }
 
     fn basic(&self) -> &'a WSK_PROVIDER_BASIC_DISPATCH {
@@ -100,7 +109,14 @@ macro_rules! enter {
     };
 }
 
-use enter;
+/// The function of that name in the first of the named tables that the call's socket has.
+macro_rules! function {
+    ($call:ident . $name:ident in $($table:ident)|+) => {
+        None$(.or_else(|| $call.$table().and_then(|table| table.$name)))+
+    };
+}
+
+use {enter, function};
 
 /// [`WskCloseSocket`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_close_socket)
 ///
