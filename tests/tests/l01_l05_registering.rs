@@ -8,8 +8,8 @@ use ntbench::trace::Kind;
 use ntbench::{Config, LoadError, Verifier, When};
 use support::story::*;
 use support::{
-    Loaded, Rig, SERVICE, Story, address, address_since, arrive, assert_nothing_left, bounded, config, config_nmr, depart, depart_once,
-    expect_departed, image, isolated, load, peers, rig, rig_for_ever, rig_with, state_when, unload_clean,
+    Loaded, Rig, SERVICE, Story, address, address_since, arrive, assert_nothing_left, bounded, config, config_nmr, depart,
+    depart_once, expect_departed, image, isolated, load, peers, rig, rig_for_ever, rig_with, state_when, unload_clean,
 };
 
 /// Runs the driver through departures of the provider and deactivations: the NMR reads the registration each time.

@@ -11,8 +11,8 @@ use ntbench::wsk::{Faults, Function, Provider, Settings};
 use ntbench::{Config, NtStatus, When};
 use support::story::*;
 use support::{
-    Departing, Loaded, Rig, Steps, Story, address, address_since, arrive, assert_clean, assert_nothing_left, bounded, config, config_nmr,
-    depart, depart_once, expect_departed, isolated, load, peers, rig_for_ever, state_when, unload_clean, until,
+    Departing, Loaded, Rig, Steps, Story, address, address_since, arrive, assert_clean, assert_nothing_left, bounded, config,
+    config_nmr, depart, depart_once, expect_departed, isolated, load, peers, rig_for_ever, state_when, unload_clean, until,
 };
 
 /// The driver, without a provider yet, on this bench.

@@ -13,8 +13,8 @@ use ntbench::wsk::{Action, Faults, Function, Moment, Rule, Step, When};
 use ntbench::{Bench, CompletionIrql, Config, NtStatus, Value, Verifier, When as Call};
 use support::story::*;
 use support::{
-    SERVICE, Steps, Story, address, address_since, arrive, assert_clean, assert_nothing_left, config, depart, isolated, listening, load,
-    peer, peers, rig, rig_for_ever, rig_with, state_when, unload_clean, until,
+    SERVICE, Steps, Story, address, address_since, arrive, assert_clean, assert_nothing_left, config, depart, isolated,
+    listening, load, peer, peers, rig, rig_for_ever, rig_with, state_when, unload_clean, until,
 };
 
 /// The functions that take an IRP, of those that the driver calls.
@@ -30,7 +30,8 @@ const WITH_IRP: [Function; 8] = [
 ];
 
 /// Functions that allocate for drivers.
-const ALLOCATING: [&str; 5] = ["ExAllocatePool2", "IoAllocateIrp", "IoAllocateMdl", "IoSetCompletionRoutineEx", "IoAllocateWorkItem"];
+const ALLOCATING: [&str; 5] =
+    ["ExAllocatePool2", "IoAllocateIrp", "IoAllocateMdl", "IoSetCompletionRoutineEx", "IoAllocateWorkItem"];
 
 /// Where the record of steps stands when this first happens; `usize::MAX` before.
 fn mark(bench: &Bench, steps: &Steps, moment: impl Fn(&Kind) -> bool + Send + Sync + 'static) -> Arc<AtomicUsize> {
@@ -46,7 +47,8 @@ fn mark(bench: &Bench, steps: &Steps, moment: impl Fn(&Kind) -> bool + Send + Sy
 
 /// Whether a step is the entry of a function for which a right to new work is needed.
 fn is_new_work(step: &Step) -> bool {
-    let of_the_provider = [Function::AcceptEvent, Function::ReceiveEvent, Function::DisconnectEvent, Function::Attach, Function::Detach];
+    let of_the_provider =
+        [Function::AcceptEvent, Function::ReceiveEvent, Function::DisconnectEvent, Function::Attach, Function::Detach];
     step.moment == Moment::Enter && step.function != Function::Close && !of_the_provider.contains(&step.function)
 }
 
@@ -93,7 +95,9 @@ fn traffic_with(completion_irql: CompletionIrql, faults: Faults) {
 
 /// How a provider may complete what it could complete at once.
 fn each_way(action: Action) -> Faults {
-    rules([Function::Receive, Function::Send, Function::Accept, Function::Close].map(|function| always(function, action)).to_vec())
+    rules(
+        [Function::Receive, Function::Send, Function::Accept, Function::Close].map(|function| always(function, action)).to_vec(),
+    )
 }
 
 isolated! {

@@ -13,8 +13,8 @@ use ntbench::wsk::{Faults, Function, Moment, Step};
 use ntbench::{Config, NtStatus, Verifier};
 use support::story::*;
 use support::{
-    Loaded, Steps, Story, address, address_since, arrive, assert_nothing_left, bounded, config, config_nmr, depart, isolated, listening,
-    load, peers, rig, rig_with, state_when, unload_clean, until,
+    Loaded, Steps, Story, address, address_since, arrive, assert_nothing_left, bounded, config, config_nmr, depart, isolated,
+    listening, load, peers, rig, rig_with, state_when, unload_clean, until,
 };
 
 /// Who begins the end of a binding.

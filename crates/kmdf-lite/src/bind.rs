@@ -57,7 +57,7 @@ fill! {
         WdfRequestRetrieveInputBuffer, WdfRequestRetrieveOutputBuffer, WdfRequestComplete,
         WdfRequestCompleteWithInformation,
     }
-    registry::{ WdfRegistryOpenKey, WdfRegistryQueryValue, WdfRegistryQueryULong, WdfRegistryClose }
+    registry::{ WdfRegistryOpenKey, WdfRegistryQueryValue, WdfRegistryQueryULong, WdfRegistryWdmGetHandle, WdfRegistryClose }
     sync::{ WdfSpinLockCreate, WdfSpinLockAcquire, WdfSpinLockRelease }
     timer::{ WdfTimerCreate, WdfTimerStart, WdfTimerStop, WdfTimerGetParentObject }
 }

@@ -146,6 +146,20 @@ pub(crate) unsafe extern "win64" fn WdfRegistryClose(_globals: *mut WDF_DRIVER_G
     let _: Result<(), NtStatus> = close();
 }
 
+/// The kernel's handle of a key, which stays the framework's.
+///
+/// # IRQL
+/// PASSIVE_LEVEL
+pub(crate) unsafe extern "win64" fn WdfRegistryWdmGetHandle(_globals: *mut WDF_DRIVER_GLOBALS, key: WDFOBJECT) -> HANDLE {
+    const NAME: &str = "WdfRegistryWdmGetHandle";
+    let find = || -> Result<HANDLE, NtStatus> {
+        level(NAME, PASSIVE_LEVEL)?;
+        let (_, body) = body!(NAME, key, Key)?;
+        Ok(body.handle)
+    };
+    find().unwrap_or(ptr::null_mut())
+}
+
 /// A pool block that holds a value as ZwQueryValueKey gives it.
 struct Partial {
     block: NonNull<u8>,

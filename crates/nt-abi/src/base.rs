@@ -130,6 +130,25 @@ layout!(KEY_VALUE_PARTIAL_INFORMATION, 16, TitleIndex @ 0, ValueType @ 4, DataLe
 
 /// `KeyValuePartialInformation` as an information class.
 pub const KEY_VALUE_PARTIAL_INFORMATION_CLASS: u32 = 2;
+
+/// `KEY_BASIC_INFORMATION`, up to its name.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct KEY_BASIC_INFORMATION {
+    /// When the key was changed last.
+    pub LastWriteTime: i64,
+    /// Zero.
+    pub TitleIndex: u32,
+    /// Bytes of the name, which follows at offset 16 and has no zero at its end.
+    pub NameLength: u32,
+    /// First unit of the name.
+    pub Name: [u16; 1],
+}
+layout!(KEY_BASIC_INFORMATION, 24, LastWriteTime @ 0, TitleIndex @ 8, NameLength @ 12, Name @ 16);
+
+/// `KeyBasicInformation` as an information class.
+pub const KEY_BASIC_INFORMATION_CLASS: u32 = 0;
+
 /// `REG_SZ`.
 pub const REG_SZ: u32 = 1;
 /// `REG_BINARY`.

@@ -160,6 +160,14 @@ unsafe extern "win64" {
         length: u32,
         result: *mut u32,
     ) -> NTSTATUS;
+    pub fn ZwEnumerateKey(
+        key: HANDLE,
+        index: u32,
+        class: u32,
+        information: *mut c_void,
+        length: u32,
+        result: *mut u32,
+    ) -> NTSTATUS;
 }
 
 // Strings and debugging output. The variadic functions are declared with as many arguments as their callers here use.

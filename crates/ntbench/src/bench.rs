@@ -129,12 +129,27 @@ impl Bench {
 
     /// Sets a value in a service's `Parameters` key.
     pub fn set_parameter(&self, service: &str, name: &str, value: Value) {
-        registry::set_parameter(service, name, Some(value));
+        registry::set_parameter(service, "", name, Some(value));
     }
 
     /// Takes a value out of a service's `Parameters` key.
     pub fn clear_parameter(&self, service: &str, name: &str) {
-        registry::set_parameter(service, name, None);
+        registry::set_parameter(service, "", name, None);
+    }
+
+    /// Sets a value of the key `below` a service's `Parameters`, such as `Services\\echo`; keys on the way are made.
+    pub fn set_parameter_below(&self, service: &str, below: &str, name: &str, value: Value) {
+        registry::set_parameter(service, below, name, Some(value));
+    }
+
+    /// Makes a key `below` a service's `Parameters`.
+    pub fn create_parameters_key(&self, service: &str, below: &str) {
+        registry::create_below_parameters(service, below);
+    }
+
+    /// Takes a key `below` a service's `Parameters` away, with all that is below it.
+    pub fn remove_parameters_key(&self, service: &str, below: &str) {
+        registry::remove_below_parameters(service, below);
     }
 
     /// The WSK provider.

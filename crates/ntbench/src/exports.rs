@@ -93,6 +93,6 @@ agree! {
     crate::io::workitem: IoAllocateWorkItem IoQueueWorkItem IoQueueWorkItemEx IoFreeWorkItem;
     crate::ps: IoGetCurrentProcess PsCreateSystemThread PsTerminateSystemThread PsGetCurrentThreadId;
     crate::ob: ObReferenceObjectByHandle ObfReferenceObject ObfDereferenceObject ZwClose;
-    crate::registry: ZwOpenKey ZwQueryValueKey;
+    crate::registry: ZwOpenKey ZwQueryValueKey ZwEnumerateKey;
     crate::rtl: RtlInitUnicodeString RtlCopyUnicodeString RtlEqualUnicodeString;
 }

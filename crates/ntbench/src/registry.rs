@@ -6,15 +6,15 @@ use std::ffi::c_void;
 use std::ops::Range;
 
 use nt_abi::{
-    HANDLE, KEY_VALUE_PARTIAL_INFORMATION_CLASS, NtStatus, OBJECT_ATTRIBUTES, PASSIVE_LEVEL, REG_BINARY, REG_DWORD, REG_MULTI_SZ,
-    REG_QWORD, REG_SZ, UNICODE_STRING, export_table,
+    HANDLE, KEY_BASIC_INFORMATION_CLASS, KEY_VALUE_PARTIAL_INFORMATION_CLASS, NtStatus, OBJECT_ATTRIBUTES, PASSIVE_LEVEL,
+    REG_BINARY, REG_DWORD, REG_MULTI_SZ, REG_QWORD, REG_SZ, UNICODE_STRING, export_table,
 };
 use parking_lot::Mutex;
 
 use crate::ke::irql;
 use crate::{fault, image, rtl, verifier};
 
-export_table!(pub(crate) EXPORTS, "ntoskrnl.exe", [ZwOpenKey, ZwQueryValueKey]);
+export_table!(pub(crate) EXPORTS, "ntoskrnl.exe", [ZwOpenKey, ZwQueryValueKey, ZwEnumerateKey]);
 
 /// A value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +57,12 @@ impl Value {
     }
 }
 
-/// Names in lower case, for they compare without case.
-type Key = BTreeMap<String, Value>;
+/// A key: its last name as it was written, and its values, by their names in lower case, for those compare without case.
+#[derive(Default)]
+struct Key {
+    name: String,
+    values: BTreeMap<String, Value>,
+}
 
 /// An open key.
 struct Open {
@@ -79,23 +83,49 @@ pub(crate) fn service_key(service: &str) -> String {
     format!(r"\Registry\Machine\System\CurrentControlSet\Services\{service}")
 }
 
-/// Makes a service's key and its `Parameters`.
-pub(crate) fn create_service(service: &str) {
-    let path = service_key(service).to_lowercase();
-    let mut registry = REGISTRY.lock();
-    registry.keys.entry(format!(r"{path}\parameters")).or_default();
-    registry.keys.entry(path).or_default();
+impl Registry {
+    /// The key at a path, which is made if it is not there.
+    fn key(&mut self, path: &str) -> &mut Key {
+        let name = path.rsplit('\\').next().unwrap_or_default();
+        self.keys.entry(path.to_lowercase()).or_insert_with(|| Key { name: name.to_owned(), ..Key::default() })
+    }
 }
 
-/// Sets a value under a service's `Parameters`; none takes it away.
-pub(crate) fn set_parameter(service: &str, name: &str, value: Option<Value>) {
-    create_service(service);
-    let path = format!(r"{}\parameters", service_key(service).to_lowercase());
+/// Makes a service's key and its `Parameters`.
+pub(crate) fn create_service(service: &str) {
     let mut registry = REGISTRY.lock();
-    let key = registry.keys.entry(path).or_default();
+    registry.key(&service_key(service));
+    registry.key(&parameters_key(service, ""));
+}
+
+fn parameters_key(service: &str, below: &str) -> String {
+    let separator = if below.is_empty() { "" } else { r"\" };
+    format!(r"{}\Parameters{separator}{below}", service_key(service))
+}
+
+/// Makes a key `below` a service's `Parameters`, and those on the way to it.
+pub(crate) fn create_below_parameters(service: &str, below: &str) {
+    create_service(service);
+    let mut registry = REGISTRY.lock();
+    let ends = below.match_indices('\\').map(|(at, _)| at).chain([below.len()]);
+    ends.for_each(|end| _ = registry.key(&parameters_key(service, &below[..end])));
+}
+
+/// Takes a key `below` a service's `Parameters` away, with all that is below it.
+pub(crate) fn remove_below_parameters(service: &str, below: &str) {
+    let path = parameters_key(service, below).to_lowercase();
+    let lower = format!(r"{path}\");
+    REGISTRY.lock().keys.retain(|other, _| *other != path && !other.starts_with(&lower));
+}
+
+/// Sets a value of the key `below` a service's `Parameters`, or of that itself; none takes it away.
+pub(crate) fn set_parameter(service: &str, below: &str, name: &str, value: Option<Value>) {
+    create_below_parameters(service, below);
+    let mut registry = REGISTRY.lock();
+    let values = &mut registry.key(&parameters_key(service, below)).values;
     match value {
-        Some(value) => key.insert(name.to_lowercase(), value),
-        None => key.remove(&name.to_lowercase()),
+        Some(value) => values.insert(name.to_lowercase(), value),
+        None => values.remove(&name.to_lowercase()),
     };
 }
 
@@ -146,7 +176,7 @@ fn value(key: HANDLE, name: &str) -> Result<Value, NtStatus> {
     let registry = REGISTRY.lock();
     let open = registry.open.get(&(key as usize)).ok_or(NtStatus::INVALID_HANDLE)?;
     let key = registry.keys.get(&open.path).ok_or(NtStatus::INVALID_HANDLE)?;
-    key.get(&name.to_lowercase()).cloned().ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)
+    key.values.get(&name.to_lowercase()).cloned().ok_or(NtStatus::OBJECT_NAME_NOT_FOUND)
 }
 
 /// Bytes before the data of a `KEY_VALUE_PARTIAL_INFORMATION`.
@@ -190,5 +220,58 @@ pub unsafe extern "win64" fn ZwQueryValueKey(
         let room = data.len().min(length - HEAD);
         information.cast::<u8>().add(HEAD).copy_from_nonoverlapping(data.as_ptr(), room);
         if room < data.len() { NtStatus::BUFFER_OVERFLOW } else { NtStatus::SUCCESS }
+    }
+}
+
+/// The name of the key's child that has this number, in the order of their names.
+fn child(key: HANDLE, index: u32) -> Result<String, NtStatus> {
+    let registry = REGISTRY.lock();
+    let open = registry.open.get(&(key as usize)).ok_or(NtStatus::INVALID_HANDLE)?;
+    let below = format!(r"{}\", open.path);
+    let children = registry.keys.range(below.clone()..).take_while(|(path, _)| path.starts_with(&below));
+    let mut children = children.filter(|(path, _)| !path[below.len()..].contains('\\'));
+    children.nth(index as usize).map(|(_, key)| key.name.clone()).ok_or(NtStatus::NO_MORE_ENTRIES)
+}
+
+/// Bytes before the name of a `KEY_BASIC_INFORMATION`.
+const BASIC_HEAD: usize = 16;
+
+/// # IRQL
+/// PASSIVE_LEVEL
+///
+/// # Safety
+/// `information` is valid for `length` bytes, `result` for a write.
+#[unsafe(no_mangle)]
+pub unsafe extern "win64" fn ZwEnumerateKey(
+    key: HANDLE,
+    index: u32,
+    class: u32,
+    information: *mut c_void,
+    length: u32,
+    result: *mut u32,
+) -> NtStatus {
+    irql::at_most("ZwEnumerateKey", PASSIVE_LEVEL);
+    if fault::hit("ZwEnumerateKey") {
+        return NtStatus::INSUFFICIENT_RESOURCES;
+    }
+    if class != KEY_BASIC_INFORMATION_CLASS {
+        verifier::violation("bench", format!("ZwEnumerateKey: information class {class} is not there, only 0"));
+        return NtStatus::INVALID_PARAMETER;
+    }
+    let name: Vec<u8> = match child(key, index) {
+        Ok(name) => name.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+        Err(status) => return status,
+    };
+    let length = length as usize;
+    // SAFETY: the caller passed valid pointers; no more than `length` bytes are written.
+    unsafe {
+        result.write((BASIC_HEAD + name.len()) as u32);
+        if length < BASIC_HEAD {
+            return NtStatus::BUFFER_TOO_SMALL;
+        }
+        information.cast::<[u32; 4]>().write_unaligned([0, 0, 0, name.len() as u32]);
+        let room = name.len().min(length - BASIC_HEAD);
+        information.cast::<u8>().add(BASIC_HEAD).copy_from_nonoverlapping(name.as_ptr(), room);
+        if room < name.len() { NtStatus::BUFFER_OVERFLOW } else { NtStatus::SUCCESS }
     }
 }

@@ -121,7 +121,8 @@ pub fn address_since(loaded: &Loaded, first: usize) -> SocketAddr {
 
 /// Unloads the driver: nothing is left, and no rule was broken since the bench began.
 pub fn unload_clean(loaded: &Loaded) -> Unload {
-    let unload = bounded(loaded.bench(), "the unload", || loaded.unload()).unwrap_or_else(|refused| panic!("not unloaded: {refused}"));
+    let unload =
+        bounded(loaded.bench(), "the unload", || loaded.unload()).unwrap_or_else(|refused| panic!("not unloaded: {refused}"));
     assert_clean(loaded.bench());
     unload
 }

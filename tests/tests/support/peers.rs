@@ -70,7 +70,9 @@ fn push(address: SocketAddr, seed: u8) {
     while stream.write_all(&sent).is_ok() {
         match stream.read_exact(&mut back) {
             Ok(()) => assert!(back == sent, "what came back is not what was sent"),
-            Err(error) => return assert!(!matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "not ended: {error}"),
+            Err(error) => {
+                return assert!(!matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "not ended: {error}");
+            }
         }
     }
     let _ = stream.shutdown(Shutdown::Both);

@@ -8,11 +8,12 @@ use crate::workspace::root;
 
 /// Each package, and those of ours that it may depend on.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("wskclient", &["wsk", "control-abi"]),
+    ("wskclient", &["wsk", "control-abi", "service-limits"]),
     ("wsk", &["wsk-lifecycle", "wsk-sys"]),
     ("wsk-lifecycle", &[]),
     ("wsk-sys", &[]),
     ("control-abi", &[]),
+    ("service-limits", &[]),
     ("ntbench", &["nmr", "kmdf-lite", "nt-abi"]),
     ("nmr", &["nt-abi"]),
     ("kmdf-lite", &["nt-abi"]),

@@ -2,7 +2,7 @@
 
 use std::ptr;
 
-use nt_abi::kernel::{ZwClose, ZwOpenKey, ZwQueryValueKey};
+use nt_abi::kernel::{ZwClose, ZwEnumerateKey, ZwOpenKey, ZwQueryValueKey};
 use nt_abi::wdf::*;
 use nt_abi::{HANDLE, NtStatus, OBJECT_ATTRIBUTES, REG_BINARY, REG_DWORD, REG_SZ, UNICODE_STRING};
 use ntbench::Value;
@@ -156,4 +156,42 @@ fn a_key_is_closed_with_its_wdfkey() {
     assert_eq!(query(framework), NtStatus::INVALID_HANDLE);
     // SAFETY: opened above.
     assert_eq!(unsafe { ZwClose(next) }, NtStatus::SUCCESS);
+}
+
+/// The name of a key's child, as ZwEnumerateKey gives it into `room` bytes, and what it says about its length.
+fn child(driver: &Driver, key: WDFOBJECT, index: u32, room: usize) -> (NtStatus, String, u32) {
+    let handle = call!(driver, WdfRegistryWdmGetHandle(key => WDFOBJECT) -> HANDLE);
+    let (mut bytes, mut needed) = ([0u64; 64], 0);
+    // SAFETY: all of it outlives the call.
+    let status = unsafe { ZwEnumerateKey(handle, index, 0, bytes.as_mut_ptr().cast(), room as u32, &mut needed) };
+    // SAFETY: the fixed part and the name are in the room, which is zeroed and larger.
+    let (length, name) = unsafe {
+        let information = bytes.as_ptr().cast::<nt_abi::KEY_BASIC_INFORMATION>();
+        ((*information).NameLength, std::slice::from_raw_parts((&raw const (*information).Name).cast::<u16>(), 64))
+    };
+    (status, String::from_utf16_lossy(&name[..(length as usize / 2).min(room.saturating_sub(16) / 2)]), needed)
+}
+
+#[test]
+fn children_of_a_key_are_counted_through_and_keep_their_case() {
+    let (driver, handle) = Driver::created();
+    bench().set_parameter_below(SERVICE, r"Services\Zebra", "Port", Value::Dword(1));
+    bench().set_parameter_below(SERVICE, r"Services\ant\deeper", "Port", Value::Dword(2));
+    bench().create_parameters_key(SERVICE, "ServicesOfOthers");
+    let parameters = parameters(&driver, handle).unwrap();
+    let (name, mut key) = (text("sERVICES"), ptr::null_mut());
+    let status = call!(driver, WdfRegistryOpenKey(
+        parameters => WDFOBJECT, name.string() => *const UNICODE_STRING, KEY_READ => u32,
+        ptr::null() => *const WDF_OBJECT_ATTRIBUTES, &mut key => *mut WDFOBJECT) -> NtStatus);
+    assert_eq!(status, NtStatus::SUCCESS);
+    assert_eq!(child(&driver, key, 0, 512), (NtStatus::SUCCESS, "ant".into(), 22));
+    assert_eq!(child(&driver, key, 1, 512), (NtStatus::SUCCESS, "Zebra".into(), 26));
+    assert_eq!(child(&driver, key, 2, 512).0, NtStatus::NO_MORE_ENTRIES);
+    assert_eq!(child(&driver, key, 1, 20), (NtStatus::BUFFER_OVERFLOW, "Ze".into(), 26));
+    assert_eq!(child(&driver, key, 1, 15).0, NtStatus::BUFFER_TOO_SMALL);
+    bench().remove_parameters_key(SERVICE, r"Services\ant");
+    assert_eq!(child(&driver, key, 0, 512).1, "Zebra");
+    close(&driver, key);
+    close(&driver, parameters);
+    bench().remove_parameters_key(SERVICE, "Services");
 }

@@ -31,6 +31,7 @@ typedef enum _WDFFUNCENUM {
     WdfObjectDeleteTableIndex = 208,
     WdfRegistryOpenKeyTableIndex = 229,
     WdfRegistryCloseTableIndex = 231,
+    WdfRegistryWdmGetHandleTableIndex = 232,
     WdfRegistryQueryValueTableIndex = 235,
     WdfRegistryQueryULongTableIndex = 240,
     WdfRequestCompleteTableIndex = 263,
