@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     build::{self, Profile},
-    constants, imports, layouts, panics, report,
+    cdriver, constants, imports, layouts, panics, report,
     scenes::{self, SceneCommand},
     suite, tidy,
     toolchain::Llvm,
@@ -70,6 +70,10 @@ fn build_driver(arguments: &BuildArguments) -> Result<ExitCode> {
     let profile = if arguments.debug { Profile::Debug } else { Profile::Release };
     let artifacts = build::driver(profile)?;
     report::driver(&artifacts, profile)?;
+    println!("drivers in C, for tests and figures:");
+    for name in cdriver::NAMES {
+        println!("    {}", cdriver::build(name)?.display());
+    }
     Ok(ExitCode::SUCCESS)
 }
 

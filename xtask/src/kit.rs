@@ -48,6 +48,11 @@ impl Kit {
         &self.root
     }
 
+    /// The library of a kernel module.
+    pub fn library(&self, name: &str) -> PathBuf {
+        self.root.join("Lib").join(VERSION).join("km/x64").join(name).with_extension("lib")
+    }
+
     fn link_headers(&self) -> Result<()> {
         let link = self.root.join("Include");
         if link.exists() {

@@ -7,6 +7,7 @@
 
 mod apt;
 mod build;
+mod cdriver;
 mod commands;
 mod constants;
 mod image;

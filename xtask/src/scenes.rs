@@ -17,6 +17,7 @@ use clap::{Args, Subcommand};
 
 use crate::{
     build::{self, Profile},
+    cdriver,
     workspace::root,
 };
 
@@ -86,7 +87,11 @@ pub fn run(command: &SceneCommand) -> Result<ExitCode> {
     };
     let artifacts = build::driver(if debug { Profile::Debug } else { Profile::Release })?;
     let mut scene = Command::new(program()?);
-    scene.arg(name).args(options).arg("--").arg(artifacts.sys);
+    scene.arg(name).args(options);
+    if matches!(command, SceneCommand::Bench(_)) {
+        scene.arg("--c-driver").arg(cdriver::build("echo")?);
+    }
+    scene.arg("--").arg(artifacts.sys);
     become_program(scene)
 }
 

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use nt_abi::Export;
 
-use crate::{bugcheck, dbg, ex, io, ke, mm, ob, ps, registry, rtl};
+use crate::{bugcheck, dbg, ex, io, ke, mm, ob, ps, registry, rtl, wsk};
 
 /// All tables.
 const TABLES: &[&[Export]] = &[
@@ -32,6 +32,7 @@ const TABLES: &[&[Export]] = &[
     dbg::EXPORTS,
     bugcheck::EXPORTS,
     nmr::EXPORTS,
+    wsk::register::EXPORTS,
     kmdf_lite::EXPORTS,
 ];
 

@@ -91,3 +91,8 @@ pub const TCP_KEEPALIVE: u32 = 3;
 pub const TCP_KEEPCNT: u32 = 16;
 pub const TCP_KEEPINTVL: u32 = 17;
 pub const IPV6_V6ONLY: u32 = 27;
+
+/// `WskCaptureProviderNPI`: do not wait.
+pub const WSK_NO_WAIT: u32 = 0;
+/// `WskCaptureProviderNPI`: wait for as long as it takes.
+pub const WSK_INFINITE_WAIT: u32 = u32::MAX;

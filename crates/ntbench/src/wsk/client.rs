@@ -37,6 +37,8 @@ pub(super) struct Client {
     binding: usize,
     /// The client has reported its detach complete, or had nothing to wait for.
     gone: AtomicBool,
+    /// Registered by WskRegister: the provider waits for its sockets, the client need not.
+    by_function: bool,
     pub(super) fixed: AtomicU32,
     pub(super) socket_made: AtomicBool,
     /// Security descriptors cached and not released.
@@ -173,7 +175,7 @@ impl Client {
             return;
         }
         let held = self.owned.load(Ordering::Acquire);
-        if held > 0 {
+        if held > 0 && !self.by_function {
             let text = format!("the client completed its detach with {held} sockets or requests of the provider's");
             crate::verifier::violation("N8", text);
         }
@@ -213,7 +215,7 @@ pub(super) fn attached() -> usize {
 pub(super) unsafe extern "win64" fn attach(
     binding: *mut c_void,
     context: *mut c_void,
-    _client: *const NPI_REGISTRATION_INSTANCE,
+    client_instance: *const NPI_REGISTRATION_INSTANCE,
     _client_context: *mut c_void,
     client_dispatch: *const c_void,
     provider_context: *mut *mut c_void,
@@ -236,6 +238,7 @@ pub(super) unsafe extern "win64" fn attach(
             owned: AtomicUsize::new(0),
             binding: binding as usize,
             gone: AtomicBool::new(false),
+            by_function: super::register::is_ours(client_instance),
             fixed: AtomicU32::new(0),
             socket_made: AtomicBool::new(false),
             descriptors: AtomicUsize::new(0),

@@ -31,6 +31,7 @@ mod listen;
 mod perform;
 mod pump;
 mod receive;
+pub(crate) mod register;
 mod request;
 mod send;
 mod socket;
