@@ -11,7 +11,9 @@ use core::ffi::c_void;
 use crate::{GUID, IRP, MDL, NTSTATUS, UNICODE_STRING};
 
 mod codes;
+mod resolve;
 pub use codes::*;
+pub use resolve::*;
 
 /// SOCKADDR: what every address begins with.
 #[repr(C)]
@@ -239,13 +241,13 @@ pub type PFN_WSK_GET_ADDRESS_INFO = unsafe extern "win64" fn(
     ServiceName: *const UNICODE_STRING,
     NameSpace: u32,
     Provider: *const GUID,
-    Hints: *const c_void,
-    Result: *mut *mut c_void,
+    Hints: *const ADDRINFOEXW,
+    Result: *mut *mut ADDRINFOEXW,
     OwningProcess: *mut c_void,
     OwningThread: *mut c_void,
     Irp: *mut IRP,
 ) -> NTSTATUS;
-pub type PFN_WSK_FREE_ADDRESS_INFO = unsafe extern "win64" fn(Client: PWSK_CLIENT, AddrInfo: *mut c_void);
+pub type PFN_WSK_FREE_ADDRESS_INFO = unsafe extern "win64" fn(Client: PWSK_CLIENT, AddrInfo: *mut ADDRINFOEXW);
 pub type PFN_WSK_GET_NAME_INFO = unsafe extern "win64" fn(
     Client: PWSK_CLIENT,
     SockAddr: *const SOCKADDR,

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use nt_abi::NtStatus;
-use nt_abi::wsk::{AF_INET, AF_INET6, SOCKADDR, SOCKADDR_IN, SOCKADDR_IN6};
+use nt_abi::wsk::{AF_INET, AF_INET6, SOCKADDR, SOCKADDR_IN, SOCKADDR_IN6, SOCKADDR_STORAGE_SIZE};
 use rustix::io::Errno;
 
 use super::transport::Family;
@@ -42,6 +42,24 @@ pub(super) unsafe fn read(at: *const SOCKADDR, expected: Family) -> Result<Socke
     let v6 = unsafe { at.cast::<SOCKADDR_IN6>().read_unaligned() };
     let address = Ipv6Addr::from(v6.sin6_addr);
     Ok(SocketAddrV6::new(address, u16::from_be(v6.sin6_port), v6.sin6_flowinfo, v6.sin6_scope_id).into())
+}
+
+/// Reads an address of any family out of so many bytes.
+///
+/// # Safety
+/// `at` is null or points to `length` bytes.
+pub(super) unsafe fn read_sized(at: *const SOCKADDR, length: u32) -> Result<SocketAddr, NtStatus> {
+    if at.is_null() || length < size_of::<u16>() as u32 || length > SOCKADDR_STORAGE_SIZE {
+        return Err(NtStatus::INVALID_PARAMETER);
+    }
+    // SAFETY: as the caller promises; the family comes first.
+    let family = family(unsafe { at.cast::<u16>().read_unaligned() }).ok_or(NtStatus::INVALID_PARAMETER)?;
+    let size = if family == Family::V4 { size_of::<SOCKADDR_IN>() } else { size_of::<SOCKADDR_IN6>() };
+    if (length as usize) < size {
+        return Err(NtStatus::INVALID_PARAMETER);
+    }
+    // SAFETY: as the caller promises, and it is long enough.
+    unsafe { read(at, family) }
 }
 
 /// An address in the client's form.

@@ -18,6 +18,7 @@ use nt_abi::wsk::{WSK_CLIENT_DISPATCH, WSK_EVENT_ACCEPT, WSK_EVENT_DISCONNECT, W
 use nt_abi::{IRP, NtStatus};
 
 use super::Shared;
+use super::address_list::AddressList;
 use super::faults::{Function, Moment};
 use super::request::{Outcome, Request};
 use super::socket::Kind;
@@ -43,8 +44,21 @@ pub(super) struct Client {
     pub(super) socket_made: AtomicBool,
     /// Security descriptors cached and not released.
     pub(super) descriptors: AtomicUsize,
-    parked: Mutex<Vec<Request>>,
+    parked: Mutex<Vec<(Await, Request)>>,
+    /// Lists of addresses that it has and must free.
+    pub(super) lists: Mutex<Vec<AddressList>>,
     pub(super) shared: Arc<Shared>,
+}
+
+/// What a request of a client's own waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Await {
+    /// To be cancelled, as a fault has it.
+    Cancel,
+    /// A change of the transports.
+    Transports,
+    /// The answer to the look-up of this number.
+    LookUp(u64),
 }
 
 /// Keeps the provider's side of a binding from detaching.
@@ -79,6 +93,17 @@ impl Client {
     /// # Safety
     /// `at` is null or was given to a client as its binding context.
     pub(super) unsafe fn enter(at: *mut c_void, function: &'static str) -> Option<ClientHold> {
+        // None: the provider has finished its own detaching and the client has not: a call that was on its way when both
+        // were told. It breaks no rule, but there is nothing for it here any more.
+        // SAFETY: as the caller promises.
+        unsafe { Self::known(at, function)? }.hold()
+    }
+
+    /// The same, for what a client may still give back when the provider has finished its own detaching.
+    ///
+    /// # Safety
+    /// As of `enter`.
+    pub(super) unsafe fn known(at: *mut c_void, function: &'static str) -> Option<Arc<Client>> {
         let known = CLIENTS.lock().unwrap().iter().find(|one| one.address() == at as usize).cloned();
         let Some(client) = known else {
             let text = format!("{function} was called with {at:p}, which is no client");
@@ -90,9 +115,7 @@ impl Client {
             crate::verifier::violation("L20", text);
             return None;
         }
-        // None: the provider has finished its own detaching and the client has not: a call that was on its way when both
-        // were told. It breaks no rule, but there is nothing for it here any more.
-        client.hold()
+        Some(client)
     }
 
     /// Keeps the provider from detaching, unless it has detached.
@@ -134,18 +157,25 @@ impl Client {
         self.fixed.load(Ordering::Relaxed) & valid
     }
 
-    /// Keeps a request until it is cancelled.
-    pub(super) fn park(&self, request: Request) -> Outcome {
+    /// Keeps a request until it is resumed or cancelled.
+    pub(super) fn park(&self, request: Request, what: Await) -> Outcome {
         let mut parked = self.parked.lock().unwrap();
-        parked.push(request);
-        let waits = parked.last().is_some_and(Request::await_cancel);
+        parked.push((what, request));
+        let waits = parked.last().is_some_and(|(_, request)| request.await_cancel());
         match parked.pop_if(|_| !waits) {
             None => Outcome::Pending,
-            Some(request) => {
+            Some((_, request)) => {
                 request.unpend();
                 Outcome::Done(request, NtStatus::CANCELLED, 0)
             }
         }
+    }
+
+    /// Takes a request whose wait is over. None: its cancel routine has it, or will.
+    pub(super) fn resume(&self, what: Await) -> Option<Request> {
+        let mut parked = self.parked.lock().unwrap();
+        let at = parked.iter().position(|(waits_for, request)| *waits_for == what && request.claim())?;
+        Some(parked.swap_remove(at).1)
     }
 
     /// Takes a request that waits, for its cancel routine.
@@ -156,17 +186,18 @@ impl Client {
         // SAFETY: as the caller promises; clients stay.
         let client = unsafe { &*(at as *const Client) };
         let mut parked = client.parked.lock().unwrap();
-        let at = parked.iter().position(|one| one.irp() == irp)?;
-        Some((parked.swap_remove(at), (NtStatus::CANCELLED, 0)))
+        let at = parked.iter().position(|(_, one)| one.irp() == irp)?;
+        Some((parked.swap_remove(at).1, (NtStatus::CANCELLED, 0)))
     }
 
-    /// Ends what waits for something that will not come.
+    /// Ends what waits for something that will not come. A look-up ends by itself, unless the client cancels it.
     fn cancel_parked(&self) {
         let mut parked = self.parked.lock().unwrap();
-        let (mine, others): (Vec<_>, Vec<_>) = parked.drain(..).partition(Request::claim);
+        let (mine, others): (Vec<_>, Vec<_>) =
+            parked.drain(..).partition(|(what, request)| !matches!(what, Await::LookUp(_)) && request.claim());
         *parked = others;
         drop(parked);
-        mine.into_iter().for_each(|request| request.complete(NtStatus::CANCELLED, 0));
+        mine.into_iter().for_each(|(_, request)| request.complete(NtStatus::CANCELLED, 0));
     }
 
     /// The client says that it is done: whatever it still has of ours it has kept.
@@ -178,6 +209,11 @@ impl Client {
         if held > 0 && !self.by_function {
             let text = format!("the client completed its detach with {held} sockets or requests of the provider's");
             crate::verifier::violation("N8", text);
+        }
+        let lists = self.lists.lock().unwrap().len();
+        if lists > 0 {
+            let text = format!("the client completed its detach with {lists} lists of addresses that it never freed");
+            crate::verifier::violation("L21", text);
         }
         let descriptors = self.descriptors.load(Ordering::Acquire);
         if descriptors > 0 {
@@ -243,6 +279,7 @@ pub(super) unsafe extern "win64" fn attach(
             socket_made: AtomicBool::new(false),
             descriptors: AtomicUsize::new(0),
             parked: Mutex::new(Vec::new()),
+            lists: Mutex::new(Vec::new()),
             shared: Arc::clone(&shared),
         });
         // SAFETY: as the NMR promises.

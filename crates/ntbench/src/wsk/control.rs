@@ -10,7 +10,7 @@ use std::time::Duration;
 use nt_abi::wsk::*;
 use nt_abi::{GUID, NtStatus};
 
-use super::client::Client;
+use super::client::{Await, Client};
 use super::faults::Function;
 use super::request::{Outcome, Request};
 use super::socket::{Kind, Socket};
@@ -242,7 +242,7 @@ impl Client {
     pub(super) fn control_later(&self, control: &Control, request: Request) -> Outcome {
         if control.code == WSK_TRANSPORT_LIST_CHANGE {
             // The list never changes here.
-            return self.park(request);
+            return self.park(request, Await::Transports);
         }
         let status = control.lacking(Function::ControlClient, self.address());
         Outcome::Done(request, status, 0)

@@ -20,6 +20,7 @@ use nt_abi::wsk::{NPI_WSK_INTERFACE_ID, WSK_CLIENT_DISPATCH, WSK_PROVIDER_CHARAC
 use nt_abi::{GUID, NtStatus};
 
 mod address;
+mod address_list;
 mod buffer;
 mod client;
 mod connect;
@@ -33,6 +34,7 @@ mod pump;
 mod receive;
 pub(crate) mod register;
 mod request;
+mod resolve;
 mod send;
 mod socket;
 mod state;

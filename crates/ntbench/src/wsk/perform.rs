@@ -8,6 +8,7 @@ use std::time::Duration;
 use nt_abi::ke::DISPATCH_LEVEL;
 use nt_abi::{IRP, NtStatus};
 
+use super::client::Await;
 use super::faults::Action;
 use super::request::{Outcome, Owner, Request};
 use super::socket::Hold;
@@ -99,7 +100,7 @@ fn park(request: Request) -> Outcome {
     let at = match &request.owner {
         Owner::Client(client) => {
             let client = client.arc();
-            return client.park(request);
+            return client.park(request, Await::Cancel);
         }
         Owner::Socket(socket) => socket.hold(),
     };

@@ -13,6 +13,8 @@ pub struct Stats {
     pub others: u64,
     /// Connections there have been.
     pub connections_total: u64,
+    /// Names and addresses looked up.
+    pub look_ups: u64,
     /// Bytes that clients received.
     pub bytes_in: u64,
     /// Bytes that clients sent.
@@ -36,6 +38,7 @@ pub(super) struct Counters {
     pub(super) listeners: AtomicI64,
     pub(super) others: AtomicI64,
     pub(super) connections_total: AtomicU64,
+    pub(super) look_ups: AtomicU64,
 }
 
 impl Counters {
@@ -61,6 +64,7 @@ impl Counters {
             listeners: positive(&self.listeners),
             others: positive(&self.others),
             connections_total: self.connections_total.load(Ordering::Relaxed),
+            look_ups: self.look_ups.load(Ordering::Relaxed),
             bytes_in: sum(|shard| &shard.bytes_in),
             bytes_out: sum(|shard| &shard.bytes_out),
         }

@@ -14,7 +14,8 @@ use crate::wsk::connect::Wish;
 use crate::wsk::control::Control;
 use crate::wsk::faults::{Action, Function, Moment};
 use crate::wsk::perform::answer;
-use crate::wsk::request::{Outcome, Request};
+use crate::wsk::request::Outcome;
+use crate::wsk::resolve::Ask;
 use crate::wsk::socket::Kind;
 
 fn wish(family: u16, kind: (u16, u32, u32), context: *mut c_void, dispatch: *const c_void) -> Result<Wish, NtStatus> {
@@ -122,56 +123,58 @@ pub(super) unsafe extern "win64" fn control_client(
     status
 }
 
-fn lacking(function: Function, client: &Client, request: Request) -> Outcome {
-    let detail = String::from("name resolution is not there");
-    crate::wsk::trace(function.name(), client.address(), Some(NtStatus::NOT_SUPPORTED), detail);
-    Outcome::Done(request, NtStatus::NOT_SUPPORTED, 0)
-}
-
 /// # IRQL
 /// PASSIVE_LEVEL
 pub(super) unsafe extern "win64" fn get_address_info(
     client: PWSK_CLIENT,
-    _node: *const UNICODE_STRING,
-    _service: *const UNICODE_STRING,
-    _name_space: u32,
-    _provider: *const GUID,
-    _hints: *const c_void,
-    _result: *mut *mut c_void,
-    _process: *mut c_void,
-    _thread: *mut c_void,
+    node: *const UNICODE_STRING,
+    service: *const UNICODE_STRING,
+    name_space: u32,
+    provider: *const GUID,
+    hints: *const ADDRINFOEXW,
+    result: *mut *mut ADDRINFOEXW,
+    process: *mut c_void,
+    thread: *mut c_void,
     irp: *mut IRP,
 ) -> NtStatus {
-    let work = |client: &Client, request| lacking(Function::GetAddressInfo, client, request);
+    let ask = Ask { node, service, name_space, provider, hints };
+    // SAFETY: what the driver gave.
+    let work = |client: &Client, request| unsafe { client.address_info(request, &ask, result, (process, thread)) };
     // SAFETY: what the driver gave.
     unsafe { on_client(Function::GetAddressInfo, PASSIVE_LEVEL, client, irp, work) }
 }
 
 /// # IRQL
 /// PASSIVE_LEVEL
-pub(super) unsafe extern "win64" fn free_address_info(client: PWSK_CLIENT, _info: *mut c_void) {
-    check_place(Function::FreeAddressInfo, PASSIVE_LEVEL);
+pub(super) unsafe extern "win64" fn free_address_info(client: PWSK_CLIENT, info: *mut ADDRINFOEXW) {
+    let function = Function::FreeAddressInfo;
+    check_place(function, PASSIVE_LEVEL);
     // SAFETY: what the driver gave.
-    let client = unsafe { Client::enter(client, Function::FreeAddressInfo.name()) };
-    drop(client);
-    let text = String::from("WskFreeAddressInfo was given a list that WskGetAddressInfo never gave");
-    crate::verifier::violation("WSK-ARG", text);
+    let Some(client) = (unsafe { Client::known(client, function.name()) }) else { return };
+    client.shared.faults.step(function, Moment::Enter);
+    client.free_address_info(info);
+    client.shared.faults.step(function, Moment::Return);
 }
 
 /// # IRQL
 /// PASSIVE_LEVEL
 pub(super) unsafe extern "win64" fn get_name_info(
     client: PWSK_CLIENT,
-    _address: *const SOCKADDR,
-    _length: u32,
-    _node: *mut UNICODE_STRING,
-    _service: *mut UNICODE_STRING,
-    _flags: u32,
-    _process: *mut c_void,
-    _thread: *mut c_void,
+    address: *const SOCKADDR,
+    length: u32,
+    node: *mut UNICODE_STRING,
+    service: *mut UNICODE_STRING,
+    flags: u32,
+    process: *mut c_void,
+    thread: *mut c_void,
     irp: *mut IRP,
 ) -> NtStatus {
-    let work = |client: &Client, request| lacking(Function::GetNameInfo, client, request);
+    let work = |client: &Client, request| {
+        // SAFETY: what the driver gave, as long as it says.
+        let address = unsafe { address::read_sized(address, length) };
+        // SAFETY: what the driver gave.
+        unsafe { client.name_info(request, address, (node, service), flags, (process, thread)) }
+    };
     // SAFETY: what the driver gave.
     unsafe { on_client(Function::GetNameInfo, PASSIVE_LEVEL, client, irp, work) }
 }

@@ -15,6 +15,7 @@ use rustix::net::{
     SocketType, sockopt,
 };
 
+use super::names::{self, Answer, Question, Unresolved};
 use super::reactor::{Key, Reactor};
 use super::{Connecting, Endpoint, Family, Job, Ready, Setting, Transport};
 
@@ -81,6 +82,28 @@ impl Transport for Host {
 
     fn later(&self, delay: Duration, job: Job) {
         self.reactors.pick().later(delay, job);
+    }
+
+    fn resolve(&self, question: &Question) -> Result<Answer, Unresolved> {
+        names::ask(question)
+    }
+
+    fn names(&self, address: &SocketAddr, flags: u32) -> Result<(String, String), Unresolved> {
+        names::tell(address, flags)
+    }
+
+    fn aside(&self, job: Job) {
+        let job = Arc::new(Mutex::new(Some(job)));
+        let run = |job: &Mutex<Option<Job>>| {
+            let job = job.lock().unwrap().take();
+            job.into_iter().for_each(|job| job());
+        };
+        let theirs = Arc::clone(&job);
+        let thread = std::thread::Builder::new().name(String::from("aside")).spawn(move || run(&theirs));
+        if thread.is_err() {
+            // On a thread that the network waits for: late is better than never.
+            self.later(Duration::ZERO, Box::new(move || run(&job)));
+        }
     }
 
     fn stop(&self) {

@@ -10,7 +10,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use names::{Answer, Question, Unresolved};
+
 pub mod host;
+pub mod names;
 mod reactor;
 
 /// Address family of an endpoint.
@@ -110,6 +113,12 @@ pub trait Transport: Send + Sync {
     fn stream(&self, family: Family) -> io::Result<Box<dyn Endpoint>>;
     /// Runs a job on a thread of the transport's, after a time.
     fn later(&self, delay: Duration, job: Job);
+    /// The addresses of a name. Blocks.
+    fn resolve(&self, question: &Question) -> Result<Answer, Unresolved>;
+    /// The names of an address and of its port; `flags` are NI_*. Blocks.
+    fn names(&self, address: &SocketAddr, flags: u32) -> Result<(String, String), Unresolved>;
+    /// Runs a job that may block, on a thread that nobody waits for.
+    fn aside(&self, job: Job);
     /// Ends its threads and waits for them; jobs that wait are run first.
     fn stop(&self);
 }
