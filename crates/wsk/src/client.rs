@@ -7,6 +7,7 @@ use core::fmt;
 
 use wsk_lifecycle::registration::State;
 use wsk_lifecycle::rundown::Phase;
+use wsk_sys::{WSK_EVENT_ACCEPT, WSK_EVENT_DISCONNECT, WSK_EVENT_RECEIVE, WSK_EVENT_RECEIVE_FROM, WSK_EVENT_SEND_BACKLOG};
 
 use crate::raw::binding::Shell;
 use crate::raw::client::Registration;
@@ -76,6 +77,32 @@ pub enum Trace {
     },
 }
 
+/// Events that are on for every socket of a client, for good: that costs less than to switch them on for each.
+/// [WSK_SET_STATIC_EVENT_CALLBACKS](https://learn.microsoft.com/windows-hardware/drivers/network/wsk-set-static-event-callbacks)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StaticEvents {
+    /// Connections tell when there is something to receive, and when the peer has ended the stream.
+    pub receive: bool,
+    /// Connections tell when their ideal send backlog changes.
+    pub send_backlog: bool,
+    /// Listeners take connections by an event; see [`ListenOptions::by_event`](crate::ListenOptions::by_event).
+    pub accept: bool,
+    /// Datagram sockets tell when something comes.
+    pub receive_from: bool,
+}
+
+impl StaticEvents {
+    fn mask(self) -> u32 {
+        let events = [
+            (self.receive, WSK_EVENT_RECEIVE | WSK_EVENT_DISCONNECT),
+            (self.send_backlog, WSK_EVENT_SEND_BACKLOG),
+            (self.accept, WSK_EVENT_ACCEPT),
+            (self.receive_from, WSK_EVENT_RECEIVE_FROM),
+        ];
+        events.into_iter().filter(|(on, _)| *on).fold(0, |mask, (_, event)| mask | event)
+    }
+}
+
 /// A client of WSK. It can be deregistered and registered any number of times (L33). Dropping it is
 /// [`shutdown`](Self::shutdown), and may be done only where that may be called.
 pub struct Client(Shared<Registration>);
@@ -100,7 +127,25 @@ impl Client {
         executor: Executor,
         device: Device,
     ) -> Result<Self, OutOfMemory> {
-        Registration::new(module, handler, executor, device).map(Self)
+        Self::with_static_events(module, handler, executor, device, StaticEvents::default())
+    }
+
+    /// As [`new`](Self::new), with events that are on for every socket. Where the provider does not have them, they are
+    /// switched on socket by socket like any other.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    pub fn with_static_events(
+        module: wdk_sys::GUID,
+        handler: &'static dyn Handler,
+        executor: Executor,
+        device: Device,
+        events: StaticEvents,
+    ) -> Result<Self, OutOfMemory> {
+        Registration::new(module, handler, executor, device, events.mask()).map(Self)
     }
 
     /// Registers with the NMR, unless it is registered. [`NmrRegisterClient`](https://learn.microsoft.com/windows-hardware/drivers/ddi/netioddk/nf-netioddk-nmrregisterclient)
@@ -151,12 +196,13 @@ impl Client {
         self.0.leaving_binding().map(Binding)
     }
 
-    /// The binding for new work, if there is one.
+    /// The binding for new work, if there is one. With [`StaticEvents`] it is there once they have been switched on, just before
+    /// [`Handler::attached`].
     ///
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub fn binding(&self) -> Option<Binding> {
-        self.0.open_binding().map(Binding)
+        self.0.open_binding().filter(|shell| shell.is_prepared()).map(Binding)
     }
 }
 

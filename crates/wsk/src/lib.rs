@@ -18,11 +18,11 @@ mod signal;
 pub mod sync;
 mod tcp;
 
-pub use client::{Binding, Client, Handler, Trace, Work};
+pub use client::{Binding, Client, Handler, StaticEvents, Trace, Work};
 pub use error::{AcceptError, BindError, ConnectError, ConnectWithError, Detached, IoError, OpenError, TransferError};
 pub use raw::{Buffer, Device, NtStatus};
 pub use signal::{Signal, Wait};
 pub use sync::{Executor, Instant, Lane, OutOfMemory, Runtime, Sleep, SpawnError};
-pub use tcp::{Addresses, Family, Nudge, ReadHalf, TcpListener, TcpSocket, TcpStream, WriteHalf};
+pub use tcp::{Addresses, Disabling, Event, Family, KeepAlive, Nudge, ReadHalf, TcpListener, TcpSocket, TcpStream, WriteHalf};
 pub use wsk_lifecycle::registration::State;
 pub use wsk_lifecycle::rundown;

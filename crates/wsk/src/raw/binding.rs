@@ -15,20 +15,20 @@
 use core::ffi::c_void;
 use core::mem::offset_of;
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 use allocator_api2::boxed::Box;
 use wdk_sys::HANDLE;
 use wsk_lifecycle::rundown::{Acquired, BeginEnd, Phase, Released, Right, Rundown};
 use wsk_lifecycle::table::Table;
 use wsk_sys::netioddk::NmrClientDetachProviderComplete;
-use wsk_sys::{WSK_CLIENT_DISPATCH, WSK_PROVIDER_DISPATCH};
+use wsk_sys::{WSK_CLIENT_DISPATCH, WSK_EVENT_RECEIVE, WSK_PROVIDER_DISPATCH};
 
-use super::Device;
 use super::client::Registration;
 use super::op::Owner;
 use super::parked::ParkedList;
-use super::socket::Socket;
+use super::socket::{EVENTS, Kind, Socket};
+use super::{Device, calls};
 use crate::signal::Signal;
 use crate::sync::shared::tagged;
 use crate::sync::{Executor, Lane, Node, Pool, Shared, SpinLock, tag};
@@ -56,6 +56,10 @@ pub(crate) struct Shell {
     pub(crate) registration: Shared<Registration>,
     /// Counts up with each attachment of a registration, from 1.
     pub(crate) generation: u64,
+    /// The events that are on for every socket.
+    static_events: AtomicU32,
+    /// Sockets may be made: what has to come before the first has been done.
+    prepared: AtomicBool,
 }
 
 tagged!(Shell, b"WskC");
@@ -96,7 +100,31 @@ impl Shell {
             device: registration.device,
             registration: registration.clone(),
             generation,
+            static_events: AtomicU32::new(0),
+            prepared: AtomicBool::new(registration.static_events == 0),
         }
+    }
+
+    /// Whether sockets may be made.
+    ///
+    /// # IRQL
+    /// Any.
+    pub(crate) fn is_prepared(&self) -> bool {
+        self.prepared.load(Ordering::Acquire)
+    }
+
+    /// The events that are on for every socket.
+    ///
+    /// # IRQL
+    /// Any.
+    pub(crate) fn static_events(&self) -> u32 {
+        self.static_events.load(Ordering::Acquire)
+    }
+
+    /// The flags that a new socket begins with.
+    pub(super) fn first_flags(&self, kind: Kind) -> u32 {
+        let receive = self.static_events() & WSK_EVENT_RECEIVE != 0;
+        if receive && matches!(kind, Kind::Connection | Kind::Stream) { EVENTS } else { 0 }
     }
 
     /// Whether new work is admitted.
@@ -205,6 +233,16 @@ impl Enter {
 
     pub(super) fn table(&self) -> &SpinLock<SocketTable> {
         &self.0.context().table
+    }
+
+    /// What has to be done before the first socket is made, by whom nobody can come before.
+    fn prepare(&self) {
+        let shell = &self.0;
+        let wanted = shell.registration.static_events;
+        if wanted != 0 && calls::events::enable_for_all(self, wanted).is_ok() {
+            shell.static_events.store(wanted, Ordering::Release);
+        }
+        shell.prepared.store(true, Ordering::Release);
     }
 
     /// The provider's table, and the client object that its functions take.
@@ -330,6 +368,7 @@ unsafe fn start(node: NonNull<Node>) {
     let context = unsafe { context_of(node, offset_of!(Context, start)) };
     // The right that `queue_start` took.
     let enter = Enter::held(context.shell.clone());
+    enter.prepare();
     enter.0.registration.attached(&enter.0);
 }
 

@@ -56,6 +56,8 @@ pub(crate) struct Registration {
     handler: &'static dyn Handler,
     pub(super) executor: Executor,
     pub(super) device: Device,
+    /// The events that the driver wants on for every socket.
+    pub(super) static_events: u32,
 }
 
 tagged!(Registration, b"WskR");
@@ -80,6 +82,7 @@ impl Registration {
         handler: &'static dyn Handler,
         executor: Executor,
         device: Device,
+        static_events: u32,
     ) -> Result<Shared<Self>, OutOfMemory> {
         let mut registration = Shared::try_new(Self {
             characteristics: NPI_CLIENT_CHARACTERISTICS::default(),
@@ -93,6 +96,7 @@ impl Registration {
             handler,
             executor,
             device,
+            static_events,
         })?;
         if let Some(fields) = registration.unique() {
             fields.describe(module);

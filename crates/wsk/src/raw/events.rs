@@ -18,7 +18,7 @@ use crate::sync::Shared;
 pub(super) static CONNECTION_EVENTS: WSK_CLIENT_CONNECTION_DISPATCH = WSK_CLIENT_CONNECTION_DISPATCH {
     WskReceiveEvent: Some(on_receive),
     WskDisconnectEvent: Some(on_disconnect),
-    WskSendBacklogEvent: None,
+    WskSendBacklogEvent: Some(on_send_backlog),
 };
 
 pub(super) static LISTEN_EVENTS: WSK_CLIENT_LISTEN_DISPATCH =
@@ -51,7 +51,7 @@ unsafe extern "C" fn on_receive(
     // SAFETY: as the caller promises; table and close IRP hold references.
     let socket = unsafe { Shared::<Socket>::clone_raw(context.cast_const().cast()) };
     if indication.is_null() {
-        socket.raise(GONE | READABLE);
+        socket.end(GONE | READABLE);
         return NtStatus::SUCCESS.0;
     }
     socket.raise(READABLE);
@@ -70,6 +70,20 @@ unsafe extern "C" fn on_disconnect(context: *mut c_void, _flags: u32) -> NTSTATU
     // SAFETY: as the caller promises; table and close IRP hold references.
     let socket = unsafe { Shared::<Socket>::clone_raw(context.cast_const().cast()) };
     socket.raise(READABLE);
+    NtStatus::SUCCESS.0
+}
+
+/// [`WskSendBacklogEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_send_backlog_event)
+///
+/// # Safety
+/// As for [`on_receive`].
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+unsafe extern "C" fn on_send_backlog(context: *mut c_void, ideal: wdk_sys::SIZE_T) -> NTSTATUS {
+    // SAFETY: as the caller promises; table and close IRP hold references.
+    let socket = unsafe { Shared::<Socket>::clone_raw(context.cast_const().cast()) };
+    socket.backlog_changed(ideal as usize);
     NtStatus::SUCCESS.0
 }
 

@@ -18,7 +18,7 @@
 use core::ffi::c_void;
 use core::mem::offset_of;
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use atomic_waker::AtomicWaker;
 use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
@@ -50,6 +50,8 @@ pub(crate) const RECEIVING: u32 = 64;
 pub(crate) const ACTIVE: u32 = 32;
 /// The receive and disconnect events are on.
 pub(crate) const EVENTS: u32 = 128;
+/// The ideal send backlog has changed.
+pub(crate) const BACKLOG: u32 = 256;
 
 /// What a socket is for: it says which tables of functions it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,9 @@ pub(crate) struct Socket {
     flags: AtomicU32,
     /// The task that reads, or accepts, if it waits.
     pub(crate) reader: AtomicWaker,
+    /// The task that waits for the ideal send backlog to change.
+    pub(crate) writer: AtomicWaker,
+    ideal_backlog: AtomicUsize,
 }
 
 tagged!(Socket, b"WskS");
@@ -118,8 +123,10 @@ impl Reserved {
             close: Node::new(close),
             drain: SpinLock::new(None),
             parked: ParkedList::new(),
-            flags: AtomicU32::new(0),
+            flags: AtomicU32::new(enter.shell().first_flags(kind)),
             reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+            ideal_backlog: AtomicUsize::new(0),
         });
         let armed = made.map_err(NtStatus::from).and_then(|socket| socket.arm_close().map(|()| socket));
         armed.map(|socket| Self(Some(socket))).map_err(|_| {
@@ -235,7 +242,7 @@ impl Shared<Socket> {
         let begun = self.inside.begin_end();
         if begun != BeginEnd::Already {
             // First, so that what comes back because of the close is known to.
-            self.raise(CLOSING);
+            self.end(CLOSING);
         }
         match begun {
             BeginEnd::Already => {}
@@ -282,6 +289,27 @@ impl Shared<Socket> {
     pub(crate) fn raise(&self, flag: u32) {
         self.flags.fetch_or(flag, Ordering::AcqRel);
         self.reader.wake();
+    }
+
+    /// Sets a flag that ends it, and wakes everybody.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub(crate) fn end(&self, flag: u32) {
+        self.raise(flag);
+        self.writer.wake();
+    }
+
+    /// The provider says how much should be on its way.
+    pub(super) fn backlog_changed(&self, ideal: usize) {
+        self.ideal_backlog.store(ideal, Ordering::Relaxed);
+        self.flags.fetch_or(BACKLOG, Ordering::AcqRel);
+        self.writer.wake();
+    }
+
+    /// What the last [`BACKLOG`] said, in bytes.
+    pub(crate) fn ideal_backlog(&self) -> usize {
+        self.ideal_backlog.load(Ordering::Relaxed)
     }
 
     /// Sets a flag that nobody waits for.

@@ -15,13 +15,17 @@ use crate::raw::op::{Payload, Pending};
 use crate::raw::socket::{ACTIVE, NUDGE_IDLE, NUDGE_STOP, RECEIVING, Socket};
 use crate::sync::Shared;
 
+mod events;
 mod halves;
 mod listener;
+mod options;
 mod socket;
 mod stream;
 
+pub use events::{Disabling, Event};
 pub use halves::{ReadHalf, WriteHalf};
 pub use listener::{Addresses, TcpListener};
+pub use options::KeepAlive;
 pub use socket::{Family, TcpSocket};
 pub use stream::TcpStream;
 

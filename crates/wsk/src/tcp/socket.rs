@@ -69,6 +69,10 @@ impl TcpSocket {
         Self::of_kind(binding, Kind::Stream, family).await
     }
 
+    pub(super) fn socket(&self) -> &SocketHandle {
+        &self.socket
+    }
+
     async fn of_kind(binding: &Binding, kind: Kind, family: Family) -> Result<Self, OpenError> {
         opened(binding, kind, family).await.map(|socket| Self { socket, bound: false })
     }

@@ -10,8 +10,8 @@ use super::{ReadHalf, WriteHalf, address_of};
 use crate::Binding;
 use crate::error::{ConnectError, IoError, TransferError};
 use crate::raw::address::RawAddress;
-use crate::raw::calls::{Call, addressed, connection, control, open};
-use crate::raw::socket::{EVENTS, SocketHandle};
+use crate::raw::calls::{Call, addressed, connection, open};
+use crate::raw::socket::SocketHandle;
 use crate::raw::{Buffer, NtStatus};
 
 /// A connection. Dropping it closes it; a stream that was not disconnected in both directions is reset by that.
@@ -27,7 +27,7 @@ impl TcpStream {
         Self { reader, writer }
     }
 
-    fn socket(&self) -> &SocketHandle {
+    pub(super) fn socket(&self) -> &SocketHandle {
         &self.reader.socket
     }
 
@@ -56,22 +56,6 @@ impl TcpStream {
     /// Any.
     pub fn into_split(self) -> (ReadHalf, WriteHalf) {
         (self.reader, self.writer)
-    }
-
-    /// Has the provider tell when there is something to receive, so that waiting takes no buffer. `false` if the provider
-    /// has no such events.
-    ///
-    /// # Errors
-    /// [`IoError::Detached`].
-    ///
-    /// # IRQL
-    /// `<= DISPATCH_LEVEL`.
-    pub fn enable_events(&mut self) -> Result<bool, IoError> {
-        let enabled = control::enable_events(&Call::begin(self.socket())?).is_ok();
-        if enabled {
-            self.socket().mark(EVENTS);
-        }
-        Ok(enabled)
     }
 
     /// The address of this end.

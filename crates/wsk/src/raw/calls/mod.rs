@@ -1,6 +1,6 @@
 //! The provider's functions, each behind the right that it needs (L12): there is no other way to its tables.
 //!
-//! [`open`] makes sockets; [`addressed`], [`listen`], [`connection`] and [`control`] are what can be asked of one.
+//! [`open`] makes sockets; [`addressed`], [`listen`], [`connection`], [`control`] and [`events`] are what can be asked of one.
 //!
 //! [`Call`] is the proof for a socket's functions: an [`Enter`] on its binding, and a place *inside* the socket. The
 //! place is given back when the function has returned; the right goes with the operation until its IRP is back (L13).
@@ -24,6 +24,7 @@ use crate::sync::Shared;
 pub(crate) mod addressed;
 pub(crate) mod connection;
 pub(crate) mod control;
+pub(crate) mod events;
 pub(crate) mod listen;
 pub(crate) mod open;
 
