@@ -29,9 +29,10 @@ const BUG_CHECKS: [Named; 3] = [
 ];
 const OWN_CODE: u32 = u32::from_be_bytes(*b"WSKC");
 
-/// A bench with the driver's file, not loaded yet.
+/// A bench with a driver's file, not loaded yet.
 pub struct Rig {
     bench: Arc<Bench>,
+    service: &'static str,
     image: PathBuf,
 }
 
@@ -45,11 +46,16 @@ pub struct Loaded {
 
 impl Rig {
     /// A bench for the driver in the file `image`. One per process.
-    pub fn new(image: &Path, mut config: Config) -> Result<Self> {
+    pub fn new(image: &Path, config: Config) -> Result<Self> {
+        Self::of_service(SERVICE, image, config)
+    }
+
+    /// A bench for another driver, which is installed as `service`. One per process.
+    pub fn of_service(service: &'static str, image: &Path, mut config: Config) -> Result<Self> {
         config.verifier.no_rust_tag = true;
         config.bug_checks = BUG_CHECKS.to_vec();
         let bench = Arc::new(Bench::new(config)?);
-        Ok(Self { bench, image: image.to_owned() })
+        Ok(Self { bench, service, image: image.to_owned() })
     }
 
     /// The bench.
@@ -57,14 +63,19 @@ impl Rig {
         &self.bench
     }
 
+    /// Sets a value under the driver's `Parameters`.
+    pub fn set(&self, name: &str, value: Value) {
+        self.bench.set_parameter(self.service, name, value);
+    }
+
     /// Sets `EchoPort`; 0 lets the system choose.
     pub fn set_port(&self, port: u16) {
-        self.bench.set_parameter(SERVICE, "EchoPort", Value::Dword(port.into()));
+        self.set("EchoPort", Value::Dword(port.into()));
     }
 
     /// Sets `EchoAddress`.
     pub fn set_address(&self, address: &str) {
-        self.bench.set_parameter(SERVICE, "EchoAddress", Value::Sz(address.to_owned()));
+        self.set("EchoAddress", Value::Sz(address.to_owned()));
     }
 
     /// Loads the driver.
@@ -72,7 +83,7 @@ impl Rig {
         let first = self.bench.trace().len();
         // The error's text has its causes in it.
         let failed = |error| anyhow!("could not load {}: {error}", self.image.display());
-        let driver = self.bench.load(SERVICE, &self.image).map_err(failed)?;
+        let driver = self.bench.load(self.service, &self.image).map_err(failed)?;
         Ok(Loaded { bench: Arc::clone(&self.bench), driver, first })
     }
 }
@@ -127,6 +138,21 @@ impl Loaded {
     /// Has it leave WSK, or come back.
     pub fn set_active(&self, active: bool) -> Result<()> {
         self.control(if active { Request::Activate } else { Request::Deactivate }, 0).map(drop)
+    }
+
+    /// What the driver has printed since the position `first` in the trace, line by line.
+    pub fn printed_since(&self, first: usize) -> Vec<String> {
+        let events = self.bench.trace();
+        let printed = events.get(first..).unwrap_or_default().iter().filter_map(|event| match &event.kind {
+            Kind::DbgPrint { text } => Some(text.trim_end().to_owned()),
+            _ => None,
+        });
+        printed.collect()
+    }
+
+    /// What the driver has printed since it was loaded, line by line.
+    pub fn printed(&self) -> Vec<String> {
+        self.printed_since(self.first)
     }
 
     /// Unloads it.

@@ -1,4 +1,4 @@
-//! Builds the driver: `wskclient.sys` with its `.pdb` and `.map`, under `target/wskclient/<profile>`.
+//! Builds drivers: `<package>.sys` with its `.pdb` and `.map`, under `target/<package>/<profile>`.
 
 use std::{
     env, fmt,
@@ -6,7 +6,8 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use cargo_metadata::{MetadataCommand, Package, Target};
 
 use crate::{
     apt,
@@ -35,6 +36,9 @@ impl fmt::Display for Profile {
 /// What debug information calls the root of the repository.
 pub const SOURCES: &str = "/wskclient";
 
+/// The package of the driver that this repository is about.
+pub const DRIVER: &str = "wskclient";
+
 /// What a build gives.
 pub struct Artifacts {
     pub sys: PathBuf,
@@ -44,13 +48,36 @@ pub struct Artifacts {
 
 /// Builds the driver and gives the paths of what came out.
 pub fn driver(profile: Profile) -> Result<Artifacts> {
+    package(DRIVER, profile)
+}
+
+/// Builds one driver of the workspace.
+pub fn package(name: &str, profile: Profile) -> Result<Artifacts> {
+    drivers(&[name.to_owned()], profile)?.pop().context("no driver was built")
+}
+
+/// Builds drivers of the workspace, all by one call of cargo: what they share is compiled once, and the rest side by side.
+pub fn drivers(names: &[String], profile: Profile) -> Result<Vec<Artifacts>> {
+    let known = packages()?;
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        bail!("{unknown} is not a driver of this workspace; those are {}", known.join(", "));
+    }
     let mut cargo = if cfg!(windows) { cargo("build") } else { Builder::prepare()?.cargo("build") };
-    cargo.args(["--package", "wskclient", "--lib"]);
+    cargo.arg("--lib").args(names.iter().flat_map(|name| ["--package", name]));
     if profile == Profile::Release {
         cargo.arg("--release");
     }
     run(&mut cargo)?;
-    collect(&output(profile), &target("wskclient").join(profile.to_string()))
+    names.iter().map(|name| collect(name, profile)).collect()
+}
+
+/// The packages of the workspace that are drivers: those that say which model of driver they are.
+pub fn packages() -> Result<Vec<String>> {
+    let metadata = MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().exec()?;
+    let is_driver = |package: &Package| {
+        package.metadata.pointer("/wdk/driver-model").is_some() && package.targets.iter().any(Target::is_cdylib)
+    };
+    Ok(metadata.packages.into_iter().filter(is_driver).map(|package| package.name.to_string()).collect())
 }
 
 /// Checks the crates that only a driver build compiles, with clippy where the toolchain has it.
@@ -61,15 +88,20 @@ pub fn check() -> Result<()> {
     {
         eprintln!("checking without clippy: {error:#}");
     }
-    run(builder.lint().args(["--package", "wsk-sys", "--package", "wsk", "--package", "wskclient", "--lib"]))
+    let drivers = packages()?;
+    let checked = ["wsk-sys", "wsk"].into_iter().chain(drivers.iter().map(String::as_str));
+    run(builder.lint().arg("--lib").args(checked.flat_map(|name| ["--package", name])))
 }
 
-/// What cargo leaves in its folders becomes a driver's usual set of files.
-fn collect(from: &Path, to: &Path) -> Result<Artifacts> {
+/// What cargo leaves in its folders becomes a driver's usual set of files, called after the package.
+fn collect(name: &str, profile: Profile) -> Result<Artifacts> {
+    let (from, to) = (output(profile), target(name).join(profile.to_string()));
+    let library = name.replace('-', "_");
+    let take = |made: String, kind: &str| copy_if_changed(&from.join(made), to.join(format!("{name}.{kind}")));
     Ok(Artifacts {
-        sys: copy_if_changed(&from.join("wskclient.dll"), to.join("wskclient.sys"))?,
-        pdb: copy_if_changed(&from.join("wskclient.pdb"), to.join("wskclient.pdb"))?,
-        map: copy_if_changed(&from.join("deps/wskclient.map"), to.join("wskclient.map"))?,
+        sys: take(format!("{library}.dll"), "sys")?,
+        pdb: take(format!("{library}.pdb"), "pdb")?,
+        map: take(format!("deps/{library}.map"), "map")?,
     })
 }
 

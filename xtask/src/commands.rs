@@ -23,9 +23,9 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum XtaskCommand {
-    /// Build wskclient.sys with its .pdb and .map (release unless --debug is given)
+    /// Build wskclient.sys, or other drivers, with .pdb and .map (release unless --debug is given)
     Build(BuildArguments),
-    /// Check wsk-sys, wsk and the driver quickly, without linking (with clippy where it is installed)
+    /// Check wsk-sys, wsk and the drivers quickly, without linking (with clippy where it is installed)
     Check,
     /// The hand-made kit in sdk/, and what it makes of the driver
     #[command(subcommand)]
@@ -46,6 +46,12 @@ enum KitCommand {
 
 #[derive(Args)]
 struct BuildArguments {
+    /// The package to build: a driver of this workspace (may be repeated)
+    #[arg(long, short, value_name = "NAME", default_value = build::DRIVER)]
+    package: Vec<String>,
+    /// Build every driver of this workspace
+    #[arg(long, conflicts_with = "package")]
+    all_drivers: bool,
     /// Without optimization, with debug assertions
     #[arg(long, conflicts_with = "release")]
     debug: bool,
@@ -68,8 +74,13 @@ pub fn run() -> Result<ExitCode> {
 
 fn build_driver(arguments: &BuildArguments) -> Result<ExitCode> {
     let profile = if arguments.debug { Profile::Debug } else { Profile::Release };
-    let artifacts = build::driver(profile)?;
-    report::driver(&artifacts, profile)?;
+    let names = if arguments.all_drivers { build::packages()? } else { arguments.package.clone() };
+    for artifacts in build::drivers(&names, profile)? {
+        report::driver(&artifacts, profile)?;
+    }
+    if names.iter().all(|name| name != build::DRIVER) {
+        return Ok(ExitCode::SUCCESS);
+    }
     println!("drivers in C, for tests and figures:");
     for name in cdriver::NAMES {
         println!("    {}", cdriver::build(name)?.display());

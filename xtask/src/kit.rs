@@ -54,12 +54,15 @@ impl Kit {
     }
 
     fn link_headers(&self) -> Result<()> {
-        let link = self.root.join("Include");
-        if link.exists() {
-            return Ok(());
+        let (link, headers) = (self.root.join("Include"), root().join("sdk/Include"));
+        match fs::read_link(&link) {
+            Ok(there) if there == headers => return Ok(()),
+            // The target folder has come from another copy of the repository.
+            Ok(_) => fs::remove_file(&link).with_context(|| format!("could not remove {}", link.display()))?,
+            Err(_) => {}
         }
         fs::create_dir_all(&self.root).with_context(|| format!("could not create {}", self.root.display()))?;
-        link_folder(&root().join("sdk/Include"), &link).with_context(|| format!("could not link {}", link.display()))
+        link_folder(&headers, &link).with_context(|| format!("could not link {}", link.display()))
     }
 
     fn make_libraries(&self, llvm: &Llvm, scratch: &Path) -> Result<()> {

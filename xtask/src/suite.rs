@@ -67,7 +67,7 @@ fn tests(sys: &Path, packages: &[&str]) -> Command {
     let mut cargo = cargo();
     cargo.args(["test", "--no-fail-fast"]).args(packages).env("WSKCLIENT_SYS", sys);
     if packages == ["--workspace"] {
-        cargo.args(["--exclude", "wskclient", "--exclude", "wsk", "--exclude", "wsk-sys"]);
+        cargo.args(["--exclude", "wskclient", "--exclude", "wsk", "--exclude", "wsk-sys", "--exclude", "wsk-exercise"]);
     }
     cargo
 }

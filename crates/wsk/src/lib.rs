@@ -12,6 +12,8 @@
 #![no_std]
 
 mod client;
+#[cfg(feature = "driver")]
+pub mod entry;
 mod error;
 pub mod raw;
 mod signal;

@@ -2,7 +2,8 @@
 //!
 //! [`isolated!`] gives each test a process of its own, with a time limit; [`rig`] is a bench with the driver's file,
 //! [`loaded`] the driver on it; [`story`] reads the trace, [`steps`] what the
-//! provider was asked; [`peers`] are the other ends of its connections.
+//! provider was asked; [`peers`] are the other ends of its connections; [`exercise`] is the driver that runs scenarios of
+//! the library.
 #![allow(dead_code, unused_imports, unused_macros)] // each test program uses a part of it
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use ntbench::trace::Kind;
 use ntbench::{Bench, Config, Driver, LoadError, NtStatus, OnViolation, Unload, Value};
 use zerocopy::IntoBytes;
 
+pub mod exercise;
 pub mod peers;
 pub mod steps;
 pub mod story;
@@ -45,6 +47,14 @@ pub fn image() -> PathBuf {
     let image = std::env::var_os(IMAGE).map_or(built, PathBuf::from);
     assert!(image.is_file(), "there is no {}: build it with `cargo xtask build`, or name another with {IMAGE}", image.display());
     image
+}
+
+/// The file of another driver of the workspace, by its package: as old as the tests' own driver, and of the same profile.
+pub fn image_of(package: &str) -> PathBuf {
+    let profile = if image().to_string_lossy().contains("/debug/") { "debug" } else { "release" };
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../target/{package}/{profile}/{package}.sys"));
+    assert!(built.is_file(), "there is no {}: build it with `cargo xtask build --package {package}`", built.display());
+    built
 }
 
 /// A bench that records violations, on two processors.

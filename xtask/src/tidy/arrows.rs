@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("kmdf-lite", &["nt-abi"]),
     ("nt-abi", &[]),
     ("wskclient-tests", &["ntbench", "control-abi"]),
+    ("wsk-exercise", &["wsk"]),
     ("xtask", &[]),
 ];
 

@@ -5,7 +5,8 @@
 //! [`op`] is an IRP in flight with its buffers (L13, L35, L37) and [`parked`] the list of those that a rule-breaking
 //! provider kept; [`binding`] is one attachment with its rights (L12-L21); [`socket`] one socket from reservation to the
 //! return of its close (L23-L25); [`calls`] are the functions of the provider, each behind the right that it needs;
-//! [`client`] is the registration (L01-L11, L27-L33).
+//! [`client`] is the registration (L01-L11, L27-L33); `entry` and `parameters` are the entry points and the registry key of a
+//! driver made by [`driver!`](crate::driver).
 #![allow(unsafe_code)] // calls WSK and the NMR, which work with pointers
 
 pub(crate) mod address;
@@ -13,10 +14,14 @@ pub(crate) mod binding;
 mod bugcheck;
 pub(crate) mod calls;
 pub(crate) mod client;
+#[cfg(feature = "driver")]
+pub(crate) mod entry;
 pub(crate) mod events;
 mod irp;
 mod mdl;
 pub(crate) mod op;
+#[cfg(feature = "driver")]
+pub(crate) mod parameters;
 mod parked;
 pub(crate) mod socket;
 mod status;

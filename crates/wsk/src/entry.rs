@@ -1,0 +1,125 @@
+//! What a driver needs besides its sockets: entry points, a device, an executor, a registration, settings.
+//!
+//! [`driver!`](crate::driver) makes a driver out of one function; [`Parameters`] reads its settings. A driver that has more
+//! to do in its entry point (devices for programs, say) makes [`Runtime`](crate::Runtime) and [`Client`](crate::Client) itself.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
+
+use core::fmt;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
+
+use crate::{Binding, Lane};
+
+pub use crate::raw::parameters::{Parameters, ValueError};
+
+/// Makes a driver that runs one function: entry point, unload routine, allocator and panic handler are made by this line.
+///
+/// ```ignore
+/// wsk::driver! { name: "hello", module: 0x6d1f3a52_90c4_4e0b_8f27_5bd31e66a904, main: main }
+///
+/// async fn main(binding: wsk::Binding) -> Result<(), wsk::BindError> { … }
+/// ```
+///
+/// `main` is called for each [`Binding`], that is whenever WSK is there, from a task on the passive thread. What it answers
+/// (`()`, or a `Result` whose error can be displayed) is printed for the debugger if it is an error, after `name`. When
+/// the binding is taken away, `main` is dropped where it waits, and so is all that it holds; tasks that it has spawned
+/// go on, and end when their operations answer with [`Detached`](crate::Detached). Unload waits for all of them.
+///
+/// `module` is the driver's GUID in the Network Module Registrar: a new one for each driver.
+///
+/// `handler: path` in place of `main:` names a static [`Handler`](crate::Handler) instead, for those who want to decide
+/// what is done at an attachment.
+#[macro_export]
+macro_rules! driver {
+    (name: $name:literal, module: $module:expr, main: $main:path $(,)?) => {
+        const _: () = {
+            struct Main;
+            impl $crate::Handler for Main {
+                fn attached(&self, binding: $crate::Binding) {
+                    $crate::entry::run($name, binding, $main);
+                }
+            }
+            static MAIN: Main = Main;
+            $crate::driver! { name: $name, module: $module, handler: MAIN }
+        };
+    };
+    (name: $name:literal, module: $module:expr, handler: $handler:path $(,)?) => {
+        const _: () = {
+            use $crate::entry::wdk_panic as _;
+
+            #[global_allocator]
+            static ALLOCATOR: $crate::entry::WdkAllocator = $crate::entry::WdkAllocator;
+
+            /// # Safety
+            /// Called by the I/O manager, or by the framework's FxDriverEntry, alone.
+            #[unsafe(export_name = "DriverEntry")]
+            unsafe extern "system" fn driver_entry(
+                object: *mut $crate::entry::DRIVER_OBJECT,
+                registry_path: *const $crate::entry::UNICODE_STRING,
+            ) -> i32 {
+                // SAFETY: the arguments are those of `DriverEntry`.
+                unsafe { $crate::entry::start(object, registry_path, $name, $module, &$handler) }
+            }
+        };
+    };
+}
+
+#[doc(hidden)]
+pub use crate::raw::entry::start;
+#[doc(hidden)]
+pub use {
+    wdk_alloc::WdkAllocator,
+    wdk_panic,
+    wdk_sys::{DRIVER_OBJECT, UNICODE_STRING},
+};
+
+/// What `main` may answer.
+pub trait Outcome {
+    /// The error, if it is one.
+    fn error(&self) -> Option<&dyn fmt::Display>;
+}
+
+impl Outcome for () {
+    fn error(&self) -> Option<&dyn fmt::Display> {
+        None
+    }
+}
+
+impl<E: fmt::Display> Outcome for Result<(), E> {
+    fn error(&self) -> Option<&dyn fmt::Display> {
+        self.as_ref().err().map(|error| error as _)
+    }
+}
+
+/// Runs `main` for a binding, until the binding ends.
+#[doc(hidden)]
+pub fn run<M, F>(name: &'static str, binding: Binding, main: M)
+where
+    M: FnOnce(Binding) -> F + Send + 'static,
+    F: Future<Output: Outcome> + Send + 'static,
+{
+    let executor = binding.executor().clone();
+    let task = async move {
+        if let Some(outcome) = until_ended(&binding, main(binding.clone())).await
+            && let Some(error) = outcome.error()
+        {
+            wdk::println!("{name}: {error}");
+        }
+    };
+    if executor.spawn(Lane::Passive, task).is_err() {
+        wdk::println!("{name}: no memory to begin with");
+    }
+}
+
+/// What a future comes to, unless the binding ends first.
+async fn until_ended<F: Future>(binding: &Binding, future: F) -> Option<F::Output> {
+    let (mut future, mut end) = (pin!(future), pin!(binding.ended()));
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => end.as_mut().poll(context).map(|_| None),
+    })
+    .await
+}

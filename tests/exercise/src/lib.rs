@@ -1,0 +1,86 @@
+//! A driver that runs one scenario of the `wsk` library for each binding, and prints how it went.
+//!
+//! The settings `Scenario` (REG_SZ) and `Target` (REG_SZ, address:port of the peer on the host) say which. A scenario is an
+//! `async fn(&Binding, SocketAddr) -> Outcome` in the module of its feature, listed in [`scenarios!`]; it prints
+//! `exercise: <name>: ok` or `exercise: <name>: FAILED: <why>`, and with [`at`] where it listens (with [`say`] anything else). The host's side is
+//! `tests/tests/support/exercise.rs`.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
+#![no_std]
+
+mod failure;
+mod tcp;
+
+use core::net::SocketAddr;
+
+use wsk::entry::Parameters;
+use wsk::{Binding, Handler, Lane};
+
+use failure::Failure;
+
+/// How a scenario ends.
+type Outcome = Result<(), Failure>;
+
+wsk::driver! { name: "exercise", module: 0x2f9c_11d7_5c0e_4f5a_9c3b_70d1_8a44_e6b2, handler: EXERCISE }
+
+/// Runs the scenario named by the settings at each attachment. It is not dropped when the binding ends: how it ends then is
+/// for the scenario to show.
+struct Exercise;
+
+static EXERCISE: Exercise = Exercise;
+
+/// The scenarios: each by its name, which is the function's with the module before it.
+macro_rules! scenarios {
+    ($($module:ident: $($name:ident),+;)+) => {
+        /// Runs the scenario of this name.
+        ///
+        /// # IRQL
+        /// As it is spawned: each may say more in its own place.
+        async fn run(name: &str, binding: &Binding, target: SocketAddr) -> Outcome {
+            $($(if name == concat!(stringify!($module), "_", stringify!($name)) {
+                return $module::$name(binding, target).await;
+            })+)+
+            Err(Failure::new("choosing", "no such scenario"))
+        }
+    };
+}
+
+scenarios! {
+    tcp: echo_once;
+}
+
+/// Says where a scenario listens: `exercise: <name>: at <address>`.
+fn at(name: &str, address: SocketAddr) {
+    wdk::println!("exercise: {name}: at {address}");
+}
+
+/// Says something else: `exercise: <name>: <what>`.
+#[allow(dead_code)] // not every set of scenarios has something to say
+fn say(name: &str, what: impl core::fmt::Display) {
+    wdk::println!("exercise: {name}: {what}");
+}
+
+impl Handler for Exercise {
+    fn attached(&self, binding: Binding) {
+        let (mut name, mut target) = ([0; 64], [0; 64]);
+        let settings = Parameters::open()
+            .and_then(|key| Ok((key.text("Scenario", &mut name)?.len(), key.text("Target", &mut target)?.parse().ok())));
+        let (length, target) = match settings {
+            Ok((length, Some(target))) => (length, target),
+            Ok((_, None)) => return wdk::println!("exercise: Target is not an address and a port"),
+            Err(error) => return wdk::println!("exercise: Scenario or Target: {error}"),
+        };
+        let executor = binding.executor().clone();
+        let scenario = async move {
+            let name = name.get(..length).and_then(|name| core::str::from_utf8(name).ok()).unwrap_or("?");
+            match run(name, &binding, target).await {
+                Ok(()) => wdk::println!("exercise: {name}: ok"),
+                Err(failure) => wdk::println!("exercise: {name}: FAILED: {failure}"),
+            }
+        };
+        if executor.spawn(Lane::Dispatch, scenario).is_err() {
+            wdk::println!("exercise: no memory for the scenario");
+        }
+    }
+}
