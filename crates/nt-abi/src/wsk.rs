@@ -12,8 +12,10 @@ use crate::{GUID, IRP, MDL, NTSTATUS, UNICODE_STRING};
 
 mod codes;
 mod resolve;
+mod udp;
 pub use codes::*;
 pub use resolve::*;
+pub use udp::*;
 
 /// SOCKADDR: what every address begins with.
 #[repr(C)]
@@ -83,6 +85,7 @@ pub struct WSK_DATAGRAM_INDICATION {
 }
 
 #[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CMSGHDR {
     pub cmsg_len: usize,
     pub cmsg_level: i32,

@@ -134,6 +134,7 @@ pub(super) fn status(error: &io::Error) -> NtStatus {
         Errno::HOSTUNREACH => NtStatus::HOST_UNREACHABLE,
         Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => NtStatus::INSUFFICIENT_RESOURCES,
         Errno::INVAL => NtStatus::INVALID_PARAMETER,
+        Errno::MSGSIZE => NtStatus::INVALID_BUFFER_SIZE,
         Errno::OPNOTSUPP | Errno::NOPROTOOPT => NtStatus::NOT_SUPPORTED,
         _ => NtStatus::UNSUCCESSFUL,
     }

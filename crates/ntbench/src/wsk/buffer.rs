@@ -126,6 +126,31 @@ impl Buffers {
         with(&mut slices[..count], total)
     }
 
+    /// All pieces, however many they are.
+    fn every(&self, mut each: impl FnMut(*mut u8, usize)) {
+        let mut rest = *self;
+        while rest.left > 0 {
+            let (_, total) = rest.pieces(usize::MAX, |_, start, length| each(start, length));
+            rest.advance(total);
+        }
+    }
+
+    /// All of it, to read from.
+    pub(super) fn slices(&self) -> Vec<IoSlice<'_>> {
+        let mut all = Vec::new();
+        // SAFETY: as in `read`.
+        self.every(|start, length| all.push(IoSlice::new(unsafe { std::slice::from_raw_parts(start, length) })));
+        all
+    }
+
+    /// All of it, to write to.
+    pub(super) fn slices_mut(&self) -> Vec<IoSliceMut<'_>> {
+        let mut all = Vec::new();
+        // SAFETY: as in `write`.
+        self.every(|start, length| all.push(IoSliceMut::new(unsafe { std::slice::from_raw_parts_mut(start, length) })));
+        all
+    }
+
     /// Copies bytes in and goes on; how many.
     pub(super) fn fill(&mut self, mut from: &[u8]) -> usize {
         let mut copied = 0;

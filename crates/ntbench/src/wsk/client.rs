@@ -14,7 +14,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nt_abi::nmr::NPI_REGISTRATION_INSTANCE;
-use nt_abi::wsk::{WSK_CLIENT_DISPATCH, WSK_EVENT_ACCEPT, WSK_EVENT_DISCONNECT, WSK_EVENT_RECEIVE, WSK_EVENT_SEND_BACKLOG};
+use nt_abi::wsk::{
+    WSK_CLIENT_DISPATCH, WSK_EVENT_ACCEPT, WSK_EVENT_DISCONNECT, WSK_EVENT_RECEIVE, WSK_EVENT_RECEIVE_FROM,
+    WSK_EVENT_SEND_BACKLOG,
+};
 use nt_abi::{IRP, NtStatus};
 
 use super::Shared;
@@ -153,6 +156,7 @@ impl Client {
             Kind::Basic => 0,
             Kind::Listen => WSK_EVENT_ACCEPT,
             Kind::Connection => WSK_EVENT_RECEIVE | WSK_EVENT_DISCONNECT | WSK_EVENT_SEND_BACKLOG,
+            Kind::Datagram => WSK_EVENT_RECEIVE_FROM,
         };
         self.fixed.load(Ordering::Relaxed) & valid
     }

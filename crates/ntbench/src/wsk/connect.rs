@@ -40,7 +40,11 @@ impl Client {
 
     fn endpoint(&self, wish: &Wish) -> Result<Box<dyn Endpoint>, NtStatus> {
         let make = || {
-            let endpoint = self.shared.transport.stream(wish.family)?;
+            let transport = &self.shared.transport;
+            if wish.kind == Kind::Datagram {
+                return transport.datagrams(wish.family);
+            }
+            let endpoint = transport.stream(wish.family)?;
             // On NT connections that linger in TIME_WAIT do not keep a listener from its port; here this says so.
             if wish.kind == Kind::Listen {
                 endpoint.set(Setting::ReuseAddress(true))?;
@@ -88,6 +92,8 @@ impl Socket {
         endpoint.bind(to).map_err(|error| address::status(&error))?;
         if self.kind == Kind::Listen {
             endpoint.listen().map_err(|error| address::status(&error))?;
+        }
+        if self.kind != Kind::Connection {
             self.watch(&inner)?;
         }
         inner.phase = Phase::Bound;

@@ -32,7 +32,7 @@ impl Control {
     ///
     /// # Safety
     /// The buffer is as large as the caller said, and holds a `T` if it is large enough.
-    unsafe fn read<T: Copy>(&self) -> Result<T, NtStatus> {
+    pub(super) unsafe fn read<T: Copy>(&self) -> Result<T, NtStatus> {
         if self.input.0.is_null() || self.input.1 < size_of::<T>() {
             return Err(NtStatus::INVALID_PARAMETER);
         }
@@ -41,7 +41,7 @@ impl Control {
     }
 
     /// A number, which callers give as a ULONG or as a BOOLEAN.
-    fn number(&self) -> Result<u32, NtStatus> {
+    pub(super) fn number(&self) -> Result<u32, NtStatus> {
         if self.input.1 == 1 {
             // SAFETY: any byte is one.
             return Ok(u32::from(unsafe { self.read::<u8>()? }));
@@ -51,7 +51,7 @@ impl Control {
     }
 
     /// Writes the output; its size.
-    fn write<T: Copy>(&self, value: T) -> Result<usize, NtStatus> {
+    pub(super) fn write<T: Copy>(&self, value: T) -> Result<usize, NtStatus> {
         let size = size_of::<T>();
         if self.output.0.is_null() || self.output.1 < size {
             return Err(NtStatus::BUFFER_TOO_SMALL);
@@ -74,7 +74,7 @@ impl Control {
         self.kind == WskSetOption && self.level == SOL_SOCKET && self.code == SO_WSK_EVENT_CALLBACK
     }
 
-    fn lacking(&self, function: Function, object: usize) -> NtStatus {
+    pub(super) fn lacking(&self, function: Function, object: usize) -> NtStatus {
         let detail = format!("code {:#x} of level {:#x} (request type {}) is not there", self.code, self.level, self.kind);
         super::trace(function.name(), object, Some(NtStatus::NOT_SUPPORTED), detail);
         NtStatus::NOT_SUPPORTED
@@ -84,6 +84,11 @@ impl Control {
 impl Socket {
     /// WskControlSocket, but for events.
     pub(super) fn control(&self, control: &Control) -> Result<usize, NtStatus> {
+        if self.kind == Kind::Datagram
+            && let Some(result) = self.control_datagrams(control)
+        {
+            return result;
+        }
         match control.kind {
             WskSetOption => self.set_option(control).map(|()| 0),
             WskGetOption => self.get_option(control),
@@ -165,6 +170,7 @@ impl Socket {
             Kind::Basic => 0,
             Kind::Listen => WSK_EVENT_ACCEPT | CONNECTION,
             Kind::Connection => CONNECTION,
+            Kind::Datagram => WSK_EVENT_RECEIVE_FROM,
         };
         if mask == 0 || mask & !valid != 0 {
             return Err(NtStatus::INVALID_PARAMETER);
@@ -175,7 +181,7 @@ impl Socket {
         }
         let mut inner = self.lock();
         let ready = match self.kind {
-            Kind::Listen => inner.phase == Phase::Bound,
+            Kind::Listen | Kind::Datagram => inner.phase == Phase::Bound,
             _ => inner.phase == Phase::Connected,
         };
         if !ready {
@@ -190,7 +196,8 @@ impl Socket {
             inner.events.enabled |= mask;
         }
         let ready = inner.link.ready;
-        if ready.readable || ready.read_closed || ready.failed || inner.held.is_some() || inner.arrived.is_some() {
+        let datagrams = inner.datagrams.as_ref().is_some_and(|one| one.waits());
+        if datagrams || ready.readable || ready.read_closed || ready.failed || inner.held.is_some() || inner.arrived.is_some() {
             self.nudge(&mut inner, Duration::ZERO);
         }
         Ok(())

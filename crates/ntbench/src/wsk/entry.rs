@@ -20,9 +20,11 @@ use crate::callout;
 use crate::ke::irql;
 
 mod clients;
+mod datagrams;
 mod sockets;
 
 use clients::{control_client, free_address_info, get_address_info, get_name_info, socket, socket_connect};
+use datagrams::{receive_from, release_datagrams, send_messages, send_to};
 use sockets::{
     accept, bind, close_socket, connect, connect_ex, control_socket, disconnect, get_local_address, get_remote_address,
     inspect_complete, receive, release, send,
@@ -66,12 +68,23 @@ static CONNECTION: WSK_PROVIDER_CONNECTION_DISPATCH = WSK_PROVIDER_CONNECTION_DI
     WskReceiveEx: std::ptr::null(),
 };
 
+static DATAGRAM: WSK_PROVIDER_DATAGRAM_DISPATCH = WSK_PROVIDER_DATAGRAM_DISPATCH {
+    Basic: WSK_PROVIDER_BASIC_DISPATCH { WskControlSocket: control_socket, WskCloseSocket: close_socket },
+    WskBind: bind,
+    WskSendTo: send_to,
+    WskReceiveFrom: receive_from,
+    WskRelease: release_datagrams,
+    WskGetLocalAddress: get_local_address,
+    WskSendMessages: send_messages,
+};
+
 /// The table of a kind of socket.
 pub(super) fn table(kind: Kind) -> *const c_void {
     match kind {
         Kind::Basic => (&raw const BASIC).cast(),
         Kind::Listen => (&raw const LISTEN).cast(),
         Kind::Connection => (&raw const CONNECTION).cast(),
+        Kind::Datagram => (&raw const DATAGRAM).cast(),
     }
 }
 

@@ -62,7 +62,7 @@ impl Events {
         }
     }
 
-    fn wants(&self, event: u32) -> bool {
+    pub(super) fn wants(&self, event: u32) -> bool {
         self.enabled & event != 0
     }
 
@@ -175,7 +175,8 @@ impl Drop for Indication {
     }
 }
 
-fn describe(bytes: &[u8]) -> MDL {
+/// An MDL of nonpaged memory.
+pub(super) fn describe(bytes: &[u8]) -> MDL {
     let start = bytes.as_ptr() as usize;
     MDL {
         Next: std::ptr::null_mut(),
@@ -196,6 +197,7 @@ pub(super) enum Occurrence {
     Data { call: PFN_WSK_RECEIVE_EVENT, indication: Indication, calls: u64 },
     End { call: PFN_WSK_DISCONNECT_EVENT, flags: u32 },
     Arrival { call: PFN_WSK_ACCEPT_EVENT, socket: Hold, local: SocketAddr, remote: SocketAddr },
+    Datagrams(super::datagram::Told),
 }
 
 impl Socket {
@@ -237,6 +239,7 @@ impl Socket {
         let event = match occurrence {
             Occurrence::Data { call, indication, calls } => self.tell_data(call, indication, calls),
             Occurrence::End { call, flags } => self.tell_end(call, flags),
+            Occurrence::Datagrams(told) => self.tell_datagrams(told),
             Occurrence::Arrival { call, socket, local, remote } => self.tell_arrival(call, socket, (local, remote)),
         };
         self.lock().events.running = 0;
@@ -303,7 +306,7 @@ impl Socket {
     }
 
     /// Calls a routine of the client's with the socket's context and the flag for the IRQL.
-    fn call_event(
+    pub(super) fn call_event(
         &self,
         function: Function,
         routine: usize,

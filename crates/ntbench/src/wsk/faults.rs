@@ -44,11 +44,15 @@ functions! {
     Receive = "WskReceive",
     Disconnect = "WskDisconnect",
     Release = "WskRelease",
+    SendTo = "WskSendTo",
+    ReceiveFrom = "WskReceiveFrom",
+    SendMessages = "WskSendMessages",
     GetLocalAddress = "WskGetLocalAddress",
     GetRemoteAddress = "WskGetRemoteAddress",
     AcceptEvent = "WskAcceptEvent",
     ReceiveEvent = "WskReceiveEvent",
     DisconnectEvent = "WskDisconnectEvent",
+    ReceiveFromEvent = "WskReceiveFromEvent",
     Attach = "ProviderAttachClient",
     Detach = "ProviderDetachClient",
 }
@@ -137,6 +141,11 @@ pub struct Faults {
     pub refuse_events: Option<NtStatus>,
     /// Switching IPV6_V6ONLY off is answered with STATUS_NOT_SUPPORTED.
     pub refuse_dual_stack: bool,
+    /// A datagram that its buffer cuts short completes with STATUS_SUCCESS; MSG_TRUNC alone tells.
+    pub quiet_truncation: bool,
+    /// A datagram socket is no longer functional from the next datagram on: its event is called with NULL, its
+    /// requests end with STATUS_FILE_FORCED_CLOSED.
+    pub break_datagrams: bool,
     /// WskDisconnect is answered with this.
     pub refuse_disconnect: Option<NtStatus>,
     /// Every close completes so much later.
@@ -156,6 +165,8 @@ impl Default for Faults {
             split_reads: None,
             refuse_events: None,
             refuse_dual_stack: false,
+            quiet_truncation: false,
+            break_datagrams: false,
             refuse_disconnect: None,
             close_delay: None,
             refuse_attach: None,

@@ -1,8 +1,8 @@
 //! Winsock Kernel: a provider that registers with the bench's NMR and carries bytes over a [`transport`].
 //!
 //! From the top: [`Provider`] is what a bench has; `client` is one attached driver, `socket` one socket of its; `entry`
-//! has the functions that drivers call, which work through `listen`, `connect`, `send`, `receive`, `control` and
-//! `events`; `pump` moves a socket on when its endpoint is ready; `request` is an IRP in our hands, `buffer` its
+//! has the functions that drivers call, which work through `listen`, `connect`, `send`, `receive`, `datagram`, `control`
+//! and `events`; `ancillary` has the control data of datagrams; `pump` moves a socket on when its endpoint is ready; `request` is an IRP in our hands, `buffer` its
 //! memory; `faults` makes all of it adverse; `transport` is the seam to the network.
 //!
 //! Lock order: a listening socket's lock before that of a connection it makes; nothing else is held with another, and
@@ -21,10 +21,12 @@ use nt_abi::{GUID, NtStatus};
 
 mod address;
 mod address_list;
+mod ancillary;
 mod buffer;
 mod client;
 mod connect;
 mod control;
+mod datagram;
 mod entry;
 mod events;
 pub mod faults;
@@ -89,6 +91,7 @@ impl Counters {
             Kind::Basic => &self.others,
             Kind::Listen => &self.listeners,
             Kind::Connection => &self.connections,
+            Kind::Datagram => &self.datagram_sockets,
         }
     }
 }

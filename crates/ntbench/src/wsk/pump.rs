@@ -45,6 +45,7 @@ impl Socket {
         }
         match (self.kind, inner.phase) {
             (Kind::Listen, Phase::Bound) => self.accept_step(inner),
+            (Kind::Datagram, Phase::Bound) => self.datagram_step(inner),
             (Kind::Connection, Phase::Connecting) => self.connect_step(inner),
             (Kind::Connection, Phase::Connected) => {
                 self.send_step(inner).or_else(|| self.receive_step(inner)).or_else(|| self.event_step(inner))

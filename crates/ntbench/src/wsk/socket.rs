@@ -43,6 +43,7 @@ pub(super) enum Kind {
     Basic,
     Listen,
     Connection,
+    Datagram,
 }
 
 /// See the module.
@@ -218,8 +219,9 @@ impl Socket {
         request.pend();
         {
             let mut inner = hold.lock();
-            if !inner.retained.is_empty() {
-                let count = inner.retained.len();
+            let lists = inner.datagrams.as_ref().map_or(0, |datagrams| datagrams.retained());
+            let count = inner.retained.len() + lists;
+            if count > 0 {
                 let text = format!("socket {:#x} is closed with {count} retained indications", hold.address());
                 crate::verifier::violation("L21", text);
             }

@@ -14,9 +14,10 @@ use nt_abi::{IRP, NtStatus};
 use super::address;
 use super::buffer::Buffers;
 use super::client::ClientHold;
+use super::datagram::Datagrams;
 use super::events::{Events, Indication};
 use super::request::Request;
-use super::socket::Birth;
+use super::socket::{Birth, Kind};
 use super::transport::{Endpoint, Readiness, Setting};
 
 /// How far a socket has come.
@@ -164,6 +165,8 @@ pub(super) struct Inner {
     /// The connect is WskSocketConnect's: its outcome decides on the socket.
     pub(super) connect_creates: bool,
     pub(super) disconnect: Option<Transfer>,
+    /// What only a datagram socket has.
+    pub(super) datagrams: Option<Box<Datagrams>>,
     /// Requests that a fault keeps.
     pub(super) parked: Vec<Request>,
     /// Data that the client has been told of and has not accepted.
@@ -194,6 +197,7 @@ impl Inner {
             connect: None,
             connect_creates: false,
             disconnect: None,
+            datagrams: (birth.kind == Kind::Datagram).then(Box::default),
             parked: Vec::new(),
             held: None,
             retained: Vec::new(),
@@ -229,7 +233,7 @@ impl Inner {
         if self.disconnect.as_ref().is_some_and(|one| one.request.irp() == irp) {
             return self.disconnect.take().map(|one| (one.request, CANCELLED));
         }
-        None
+        self.datagrams.as_mut()?.take_request(irp)
     }
 
     /// Takes all requests that wait, but for those that their cancel routines are about to take.
@@ -241,6 +245,7 @@ impl Inner {
         irps.extend(self.parked.iter().map(Request::irp));
         irps.extend(self.connect.iter().map(Request::irp));
         irps.extend(self.disconnect.iter().map(|one| one.request.irp()));
+        irps.extend(self.datagrams.iter().flat_map(|one| one.irps()));
         let mut taken = Vec::with_capacity(irps.len());
         for irp in irps {
             if Request::claim_irp(irp) {
@@ -254,6 +259,9 @@ impl Inner {
     pub(super) fn let_go(&mut self) -> Option<Box<dyn Endpoint>> {
         self.phase = Phase::Over;
         self.held = None;
+        if let Some(datagrams) = &mut self.datagrams {
+            datagrams.forget();
+        }
         if let Some((endpoint, _)) = self.arrived.take() {
             endpoint.reset_on_drop();
         }

@@ -9,6 +9,8 @@ pub struct Stats {
     pub connections: u64,
     /// Listening sockets open now.
     pub listeners: u64,
+    /// Datagram sockets open now.
+    pub datagram_sockets: u64,
     /// Other sockets open now.
     pub others: u64,
     /// Connections there have been.
@@ -19,6 +21,10 @@ pub struct Stats {
     pub bytes_in: u64,
     /// Bytes that clients sent.
     pub bytes_out: u64,
+    /// Datagrams that clients received.
+    pub datagrams_in: u64,
+    /// Datagrams that clients sent.
+    pub datagrams_out: u64,
 }
 
 /// Counters that threads share without meeting.
@@ -27,6 +33,8 @@ pub struct Stats {
 struct Shard {
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    datagrams_in: AtomicU64,
+    datagrams_out: AtomicU64,
 }
 
 const SHARDS: usize = 8;
@@ -36,6 +44,7 @@ pub(super) struct Counters {
     shards: [Shard; SHARDS],
     pub(super) connections: AtomicI64,
     pub(super) listeners: AtomicI64,
+    pub(super) datagram_sockets: AtomicI64,
     pub(super) others: AtomicI64,
     pub(super) connections_total: AtomicU64,
     pub(super) look_ups: AtomicU64,
@@ -56,17 +65,30 @@ impl Counters {
         self.shard().bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    pub(super) fn datagram_received(&self, bytes: usize) {
+        self.received(bytes);
+        self.shard().datagrams_in.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn datagram_sent(&self, bytes: usize) {
+        self.sent(bytes);
+        self.shard().datagrams_out.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn now(&self) -> Stats {
         let positive = |counter: &AtomicI64| counter.load(Ordering::Relaxed).max(0) as u64;
         let sum = |of: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|shard| of(shard).load(Ordering::Relaxed)).sum();
         Stats {
             connections: positive(&self.connections),
             listeners: positive(&self.listeners),
+            datagram_sockets: positive(&self.datagram_sockets),
             others: positive(&self.others),
             connections_total: self.connections_total.load(Ordering::Relaxed),
             look_ups: self.look_ups.load(Ordering::Relaxed),
             bytes_in: sum(|shard| &shard.bytes_in),
             bytes_out: sum(|shard| &shard.bytes_out),
+            datagrams_in: sum(|shard| &shard.datagrams_in),
+            datagrams_out: sum(|shard| &shard.datagrams_out),
         }
     }
 }

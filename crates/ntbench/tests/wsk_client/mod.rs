@@ -30,7 +30,9 @@ macro_rules! isolated {
     };
 }
 
+mod datagram;
 mod memory;
+pub use datagram::*;
 pub use memory::*;
 
 pub const TAG: u32 = u32::from_le_bytes(*b"tseT");

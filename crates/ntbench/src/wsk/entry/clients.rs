@@ -23,6 +23,7 @@ fn wish(family: u16, kind: (u16, u32, u32), context: *mut c_void, dispatch: *con
     let kind = match kind {
         (SOCK_STREAM, IPPROTO_TCP, WSK_FLAG_LISTEN_SOCKET) => Kind::Listen,
         (SOCK_STREAM, IPPROTO_TCP, WSK_FLAG_CONNECTION_SOCKET) => Kind::Connection,
+        (SOCK_DGRAM, IPPROTO_UDP, WSK_FLAG_DATAGRAM_SOCKET) => Kind::Datagram,
         (_, _, WSK_FLAG_BASIC_SOCKET) => Kind::Basic,
         (kind, protocol, flags) => {
             let detail = format!("type {kind}, protocol {protocol}, flags {flags:#x}: no such sockets here");

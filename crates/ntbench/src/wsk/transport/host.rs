@@ -17,7 +17,9 @@ use rustix::net::{
 
 use super::names::{self, Answer, Question, Unresolved};
 use super::reactor::{Key, Reactor};
-use super::{Connecting, Endpoint, Family, Job, Ready, Setting, Transport};
+use super::{Ancillary, Connecting, Endpoint, Family, Job, Ready, Received, Setting, Slot, Transport};
+
+mod datagram;
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 /// The host cuts it to its own limit.
@@ -77,6 +79,16 @@ impl Transport for Host {
         if family == Family::V6 {
             sockopt::set_ipv6_v6only(&fd, true)?;
         }
+        Ok(HostEndpoint::boxed(fd, &self.reactors))
+    }
+
+    fn datagrams(&self, family: Family) -> io::Result<Box<dyn Endpoint>> {
+        let domain = if family == Family::V4 { AddressFamily::INET } else { AddressFamily::INET6 };
+        let fd = rustix::net::socket_with(domain, SocketType::DGRAM, FLAGS, None)?;
+        if family == Family::V6 {
+            sockopt::set_ipv6_v6only(&fd, true)?;
+        }
+        datagram::say_where_to(fd.as_fd(), family)?;
         Ok(HostEndpoint::boxed(fd, &self.reactors))
     }
 
@@ -177,6 +189,18 @@ impl Endpoint for HostEndpoint {
         Ok(rustix::net::sendmsg(&self.fd, from, &mut nothing, SendFlags::NOSIGNAL)?)
     }
 
+    fn receive_from(&self, into: &mut [IoSliceMut<'_>]) -> io::Result<Received> {
+        datagram::receive(self.fd.as_fd(), into)
+    }
+
+    fn receive_many(&self, into: &mut [Slot]) -> io::Result<usize> {
+        datagram::receive_many(self.fd.as_fd(), into)
+    }
+
+    fn send_many(&self, from: &[&[IoSlice<'_>]], to: SocketAddr, with: &Ancillary) -> io::Result<usize> {
+        datagram::send_many(self.fd.as_fd(), from, to, with)
+    }
+
     fn finish(&self) -> io::Result<()> {
         Ok(rustix::net::shutdown(&self.fd, Shutdown::Write)?)
     }
@@ -206,6 +230,7 @@ impl Endpoint for HostEndpoint {
             Setting::NoDelay(on) => sockopt::set_tcp_nodelay(fd, on),
             Setting::SendBuffer(value) => sockopt::set_socket_send_buffer_size(fd, value as usize),
             Setting::ReceiveBuffer(value) => sockopt::set_socket_recv_buffer_size(fd, value as usize),
+            other => return datagram::set(fd, other),
         }?)
     }
 

@@ -10,11 +10,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use names::{Answer, Question, Unresolved};
-
+mod datagram;
 pub mod host;
 pub mod names;
 mod reactor;
+
+pub use datagram::{Ancillary, Received, Slot};
+use names::{Answer, Question, Unresolved};
 
 /// Address family of an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +59,18 @@ pub enum Setting {
     NoDelay(bool),
     SendBuffer(u32),
     ReceiveBuffer(u32),
+    Broadcast(bool),
+    /// Received datagrams say how far they could have gone.
+    HopLimitInfo(Family, bool),
+    /// Received datagrams say their traffic class, which has the ECN bits.
+    ClassInfo(Family, bool),
+    DontFragment(Family, bool),
+    /// The index of the interface that datagrams leave by; 0 is any.
+    UnicastInterface(Family, u32),
+    /// What is sent is cut into datagrams of so many bytes; 0 is not.
+    SegmentSize(u32),
+    /// Datagrams of a flow may be received as one.
+    Coalescing(bool),
 }
 
 /// A way to start connecting.
@@ -68,7 +82,7 @@ pub enum Connecting {
     Begun,
 }
 
-/// One end of a stream, or a listener. No call blocks.
+/// One end of a stream, a listener, or what datagrams come to. No call blocks.
 pub trait Endpoint: Send + Sync {
     /// Gives it a local address.
     fn bind(&self, address: SocketAddr) -> io::Result<()>;
@@ -96,6 +110,12 @@ pub trait Endpoint: Send + Sync {
     fn peer(&self) -> io::Result<SocketAddr>;
     /// Sets a switch.
     fn set(&self, setting: Setting) -> io::Result<()>;
+    /// Receives a datagram into the slices in order; `WouldBlock` if there is none. (Datagrams only.)
+    fn receive_from(&self, into: &mut [IoSliceMut<'_>]) -> io::Result<Received>;
+    /// Receives datagrams, one into each slot; how many. (Datagrams only.)
+    fn receive_many(&self, into: &mut [Slot]) -> io::Result<usize>;
+    /// Sends datagrams, each from its slices in order; how many. (Datagrams only.)
+    fn send_many(&self, from: &[&[IoSlice<'_>]], to: SocketAddr, with: &Ancillary) -> io::Result<usize>;
     /// Bytes that wait to be received.
     fn waiting(&self) -> usize;
     /// Begins to tell `sink`; at once if there is something to tell.
@@ -111,6 +131,8 @@ pub type Job = Box<dyn FnOnce() + Send>;
 pub trait Transport: Send + Sync {
     /// Makes a TCP endpoint.
     fn stream(&self, family: Family) -> io::Result<Box<dyn Endpoint>>;
+    /// Makes a UDP endpoint. Every datagram that it receives says where it was sent to.
+    fn datagrams(&self, family: Family) -> io::Result<Box<dyn Endpoint>>;
     /// Runs a job on a thread of the transport's, after a time.
     fn later(&self, delay: Duration, job: Job);
     /// The addresses of a name. Blocks.
