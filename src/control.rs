@@ -15,8 +15,7 @@ use wdk_sys::{
     FILE_DEVICE_SECURE_OPEN, PVOID, PWDFDEVICE_INIT, ULONG, WDF_IO_QUEUE_CONFIG, WDF_NO_OBJECT_ATTRIBUTES, WDF_OBJECT_ATTRIBUTES,
     WDFDEVICE, WDFDRIVER, WDFQUEUE, WDFREQUEST, call_unsafe_wdf_function_binding,
 };
-use wsk::NtStatus;
-use wsk::raw::Device;
+use wsk::{Device, NtStatus, Passive};
 use zerocopy::IntoBytes;
 
 use crate::driver::Driver;
@@ -168,7 +167,8 @@ fn create_queue(device: WDFDEVICE) -> Result<(), NtStatus> {
 /// `PASSIVE_LEVEL`.
 unsafe extern "C" fn on_shutdown(_device: WDFDEVICE) {
     if let Some(driver) = entry::driver() {
-        driver.system_shutdown();
+        // SAFETY: the device's attributes ask for PASSIVE_LEVEL.
+        driver.system_shutdown(unsafe { Passive::assume() });
     }
 }
 
@@ -198,12 +198,14 @@ unsafe fn handle(request: WDFREQUEST, input_length: usize, code: ULONG) -> Resul
     let driver = entry::driver().ok_or((NtStatus::INVALID_DEVICE_STATE, 0))?;
     // SAFETY: as the caller promises.
     let input = unsafe { input_of(request, input_length) }?;
+    // SAFETY: the device's attributes ask for PASSIVE_LEVEL.
+    let passive = unsafe { Passive::assume() };
     RequestHeader::check(input).map_err(|error| (header_status(error), 0))?;
     match asked {
         // SAFETY: as the caller promises; the input is not used any more.
         Request::State => unsafe { answer_state(request, &driver) },
-        Request::Deactivate => driver.deactivate().map(|()| 0).map_err(|status| (status, 0)),
-        Request::Activate => driver.activate().map(|()| 0).map_err(|status| (status, 0)),
+        Request::Deactivate => driver.deactivate(passive).map(|()| 0).map_err(|status| (status, 0)),
+        Request::Activate => driver.activate(passive).map(|()| 0).map_err(|status| (status, 0)),
     }
 }
 

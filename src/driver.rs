@@ -8,9 +8,8 @@ use core::cell::UnsafeCell;
 
 use control_abi::{Gate, Registration, State};
 use wdk_sys::GUID;
-use wsk::raw::Device;
 use wsk::sync::Event;
-use wsk::{Binding, Client, Handler, NtStatus, Runtime, Trace};
+use wsk::{Binding, Client, Device, Handler, NtStatus, Passive, Runtime, Trace};
 
 use crate::echo::Echo;
 use crate::log;
@@ -58,13 +57,13 @@ impl Driver {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    pub(crate) fn start(&'static self, device: Device) -> Result<(), NtStatus> {
-        let runtime = Runtime::start()?;
+    pub(crate) fn start(&'static self, passive: Passive, device: Device) -> Result<(), NtStatus> {
+        let runtime = Runtime::start(passive)?;
         let started = Client::new(MODULE_ID, self, runtime.executor(), device).map_err(NtStatus::from);
-        let client = match started.and_then(|client| client.register().map(|()| client)) {
+        let client = match started.and_then(|client| client.register(passive).map(|()| client)) {
             Ok(client) => client,
             Err(status) => {
-                drop(runtime);
+                runtime.stop(passive);
                 return Err(status);
             }
         };
@@ -77,12 +76,13 @@ impl Driver {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`, with no lock held.
-    pub(crate) fn stop(&self) {
+    pub(crate) fn stop(&self, passive: Passive) {
         // SAFETY: callbacks are not admitted any more, so nobody else reads it.
         let Some(running) = (unsafe { (*self.running.get()).take() }) else { return };
-        self.echo.stop(running.client.binding(), self.parameters.stop_grace);
+        self.echo.stop(passive, running.client.binding(), self.parameters.stop_grace);
+        running.client.shutdown(passive);
         drop(running.client);
-        drop(running.runtime);
+        running.runtime.stop(passive);
     }
 
     fn client(&self) -> Option<&Client> {
@@ -97,8 +97,8 @@ impl Driver {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    pub(crate) fn deactivate(&self) -> Result<(), NtStatus> {
-        self.client().ok_or(NtStatus::INVALID_DEVICE_STATE)?.deregister()
+    pub(crate) fn deactivate(&self, passive: Passive) -> Result<(), NtStatus> {
+        self.client().ok_or(NtStatus::INVALID_DEVICE_STATE)?.deregister(passive)
     }
 
     /// Comes back to WSK (L33).
@@ -108,18 +108,18 @@ impl Driver {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    pub(crate) fn activate(&self) -> Result<(), NtStatus> {
-        self.client().ok_or(NtStatus::INVALID_DEVICE_STATE)?.register()
+    pub(crate) fn activate(&self, passive: Passive) -> Result<(), NtStatus> {
+        self.client().ok_or(NtStatus::INVALID_DEVICE_STATE)?.register(passive)
     }
 
     /// The system is going down: as at unload, but the driver stays.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    pub(crate) fn system_shutdown(&self) {
+    pub(crate) fn system_shutdown(&self, passive: Passive) {
         let Some(client) = self.client() else { return };
-        self.echo.stop(client.binding(), self.parameters.stop_grace);
-        if let Err(status) = client.deregister() {
+        self.echo.stop(passive, client.binding(), self.parameters.stop_grace);
+        if let Err(status) = client.deregister(passive) {
             log!("system shutdown: deregistering from WSK: {status}");
         }
     }
@@ -149,7 +149,7 @@ impl Driver {
 }
 
 impl Handler for Driver {
-    fn attached(&self, binding: Binding) {
+    fn attached(&self, _: Passive, binding: Binding) {
         let echo = core::ptr::from_ref(&self.echo);
         // SAFETY: the driver is freed after `stop` has waited for every task.
         let echo: &'static Echo = unsafe { &*echo };

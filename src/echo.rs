@@ -6,17 +6,16 @@
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, but for [`Echo::start`] and [`Echo::stop`].
 
-use core::future::{Future, poll_fn};
+use core::future::Future;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::pin::{Pin, pin};
 use core::sync::atomic::{AtomicU64, Ordering};
-use core::task::Poll;
 use core::time::Duration;
 
 use control_abi::Totals;
 use wsk::{
-    AcceptError, Addresses, BindError, Binding, Buffer, IoError, Lane, NtStatus, Nudge, OpenError, Signal, Sleep, TcpListener,
-    TcpStream, TransferError,
+    AcceptError, Addresses, BindError, Binding, Buffer, Either, IoError, Lane, NtStatus, Nudge, OpenError, Passive, Signal,
+    Sleep, TcpListener, TcpStream, TimeoutError, TransferError, first, now, timeout,
 };
 
 use crate::limits::{Admission, Limits, SMALLEST_BUFFER};
@@ -98,7 +97,7 @@ impl Echo {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`, with no lock held.
-    pub(crate) fn stop(&self, binding: Option<Binding>, grace: Duration) {
+    pub(crate) fn stop(&self, passive: Passive, binding: Option<Binding>, grace: Duration) {
         self.stopping.fire();
         let Some(binding) = binding.filter(|_| !grace.is_zero()) else { return };
         let mut left = grace;
@@ -106,7 +105,7 @@ impl Echo {
             // Again each time: a connection may have been accepted while the others were told.
             binding.nudge(Nudge::Stop);
             let pause = left.min(STOP_LOOK);
-            self.pause.wait_for(pause);
+            self.pause.wait_for(passive, pause);
             left -= pause;
         }
     }
@@ -270,10 +269,10 @@ impl Echo {
 
 /// Sends our FIN. A peer that takes nothing may keep it from ever being done: then the connection is reset.
 async fn finish(stream: &mut TcpStream) -> Result<(), IoError> {
-    let limit = Sleep::new(FINISH_MOST).map_err(|_| IoError::OutOfMemory)?;
-    match first(stream.finish(), limit).await {
-        Either::First(finished) => finished,
-        Either::Second(()) => Err(IoError::Cancelled),
+    match timeout(FINISH_MOST, stream.finish()).await {
+        Ok(finished) => finished,
+        Err(TimeoutError::Elapsed) => Err(IoError::Cancelled),
+        Err(TimeoutError::OutOfMemory) => Err(IoError::OutOfMemory),
     }
 }
 
@@ -310,31 +309,4 @@ async fn look_for_idle(binding: Binding) {
         binding.nudge(Nudge::Idle);
         sleep.again(IDLE_PERIOD);
     }
-}
-
-/// Which of two futures was ready first.
-enum Either<A, B> {
-    First(A),
-    Second(B),
-}
-
-/// What a future has come to by now. A wait that has been polled has taken the memory that it needs.
-async fn now<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
-    poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
-}
-
-/// Waits for the first of two; the other is dropped.
-async fn first<A: Future, B: Future>(a: A, b: B) -> Either<A::Output, B::Output> {
-    let (mut a, mut b) = (pin!(a), pin!(b));
-    poll_fn(|context| {
-        if let Poll::Ready(output) = a.as_mut().poll(context) {
-            return Poll::Ready(Either::First(output));
-        }
-        b.as_mut().poll(context).map(Either::Second)
-    })
-    .await
 }

@@ -8,9 +8,9 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use wdk_sys::{DRIVER_OBJECT, NTSTATUS, PCUNICODE_STRING, WDFDRIVER};
-use wsk::NtStatus;
 use wsk::rundown::{Acquired, BeginEnd, Released, Right, Rundown};
 use wsk::sync::{Pool, tag};
+use wsk::{NtStatus, Passive};
 
 use crate::control::ControlDevice;
 use crate::driver::Driver;
@@ -41,7 +41,9 @@ pub(crate) struct InCallback(&'static Driver);
 pub unsafe extern "system" fn driver_entry(driver: *mut DRIVER_OBJECT, registry_path: PCUNICODE_STRING) -> NTSTATUS {
     // SAFETY: as the caller promises.
     let created = unsafe { wdf::create_driver(driver, registry_path, on_unload) };
-    match created.and_then(start) {
+    // SAFETY: DriverEntry is called at PASSIVE_LEVEL.
+    let passive = unsafe { Passive::assume() };
+    match created.and_then(|framework| start(passive, framework)) {
         Ok(()) => NtStatus::SUCCESS.0,
         Err(status) => {
             log!("not loaded: {status}");
@@ -54,7 +56,7 @@ pub unsafe extern "system" fn driver_entry(driver: *mut DRIVER_OBJECT, registry_
 ///
 /// # IRQL
 /// `PASSIVE_LEVEL`.
-fn start(framework: WDFDRIVER) -> Result<(), NtStatus> {
+fn start(passive: Passive, framework: WDFDRIVER) -> Result<(), NtStatus> {
     let parameters = Parameters::read(framework);
     let device = ControlDevice::create(framework)?;
     let driver = match Driver::new(parameters) {
@@ -67,8 +69,8 @@ fn start(framework: WDFDRIVER) -> Result<(), NtStatus> {
     };
     DRIVER.store(driver, Ordering::Release);
     // SAFETY: just made; freed by `take_down` only.
-    if let Err(status) = unsafe { &*driver }.start(device.wdm()) {
-        take_down();
+    if let Err(status) = unsafe { &*driver }.start(passive, device.wdm()) {
+        take_down(passive);
         return Err(device.delete_after(status));
     }
     // An image that was unloaded is loaded anew with its statics, so it is never opened twice.
@@ -86,7 +88,8 @@ fn start(framework: WDFDRIVER) -> Result<(), NtStatus> {
 /// # IRQL
 /// `PASSIVE_LEVEL`.
 unsafe extern "C" fn on_unload(_framework: WDFDRIVER) {
-    take_down();
+    // SAFETY: the framework calls this at PASSIVE_LEVEL.
+    take_down(unsafe { Passive::assume() });
     log!("unloaded");
 }
 
@@ -94,14 +97,14 @@ unsafe extern "C" fn on_unload(_framework: WDFDRIVER) {
 ///
 /// # IRQL
 /// `PASSIVE_LEVEL`, with no lock held.
-fn take_down() {
+fn take_down(passive: Passive) {
     let driver = DRIVER.load(Ordering::Acquire);
     // SAFETY: freed below only, and then null.
     let Some(running) = (unsafe { driver.as_ref() }) else { return };
     if CALLBACKS.begin_end() == BeginEnd::Busy && CALLBACKS.release(Right::Enter) == Released::Held {
-        running.left.wait();
+        running.left.wait(passive);
     }
-    running.stop();
+    running.stop(passive);
     DRIVER.store(null_mut(), Ordering::Release);
     // SAFETY: the driver has stopped: no callback, task or thread refers to it, and no callback is admitted.
     drop(unsafe { DriverBox::from_raw_in(driver, Pool) });

@@ -57,7 +57,9 @@ fn cargo() -> Command {
 
 fn loom() -> Command {
     let mut cargo = cargo();
-    cargo.args(["test", "--release", "--package", "wsk-lifecycle", "--test", "loom", "--target-dir"]).arg(target("loom"));
+    cargo
+        .args(["test", "--release", "--package", "wsk-lifecycle", "--test", "loom", "--test", "loom_task", "--target-dir"])
+        .arg(target("loom"));
     cargo.env("RUSTFLAGS", "--cfg loom");
     cargo
 }

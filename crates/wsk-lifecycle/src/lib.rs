@@ -8,7 +8,7 @@
 //! - [`rundown`]: the count of rights to call and the step that decides who completes a detach (L12-L18, L23).
 //! - [`table`]: the open sockets of a binding (L14, L19).
 //! - [`op`]: one operation between its call, its IRP and its future (L13, L22, L35, L37).
-//! - [`task`]: one task of the executor between its wakers and its runner (L36).
+//! - [`task`]: one task of the executor between its wakers, its runner and its handle (L36).
 //!
 //! The rules are those of `docs/lifecycle.md`.
 #![no_std]

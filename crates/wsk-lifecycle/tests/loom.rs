@@ -10,7 +10,6 @@ use loom::thread;
 use wsk_lifecycle::op::{Dropped, OpState, Owner, Returned};
 use wsk_lifecycle::registration::{RegistrationState, State, Turn};
 use wsk_lifecycle::rundown::{Acquired, BeginEnd, Phase, Released, Right, Rundown};
-use wsk_lifecycle::task::{AfterPoll, TaskState};
 
 /// How many involuntary switches loom tries in one execution; `LOOM_MAX_PREEMPTIONS` overrides it.
 const PREEMPTIONS: usize = 4;
@@ -239,25 +238,6 @@ fn l35_late_completion_against_reclaim() {
         op.drop_future();
         op.payload_taken.fetch_add(reclaimer.join().unwrap(), Ordering::AcqRel);
         op.check();
-    });
-}
-
-#[test]
-fn l36_no_wake_is_lost_and_no_task_is_queued_twice() {
-    model(|| {
-        let task = Arc::new(TaskState::new_scheduled());
-        let queued = Arc::new(AtomicU32::new(0));
-        task.begin();
-        let wakers: [_; 2] = core::array::from_fn(|_| {
-            let (task, queued) = (task.clone(), queued.clone());
-            thread::spawn(move || queued.fetch_add(u32::from(task.wake()), Ordering::AcqRel))
-        });
-        let requeue = task.pending() == AfterPoll::Requeue;
-        queued.fetch_add(u32::from(requeue), Ordering::AcqRel);
-        for waker in wakers {
-            waker.join().unwrap();
-        }
-        assert_eq!(queued.load(Ordering::Acquire), 1);
     });
 }
 

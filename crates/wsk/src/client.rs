@@ -13,7 +13,7 @@ use crate::raw::binding::Shell;
 use crate::raw::client::Registration;
 use crate::raw::{Device, NtStatus};
 use crate::signal::Wait;
-use crate::sync::{Executor, OutOfMemory, Shared};
+use crate::sync::{Executor, OutOfMemory, Passive, Shared};
 use crate::tcp::Nudge;
 
 /// What a driver does with its bindings.
@@ -23,7 +23,7 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    fn attached(&self, binding: Binding);
+    fn attached(&self, passive: Passive, binding: Binding);
 
     /// Something happened in the lifecycle.
     ///
@@ -103,13 +103,16 @@ impl StaticEvents {
     }
 }
 
-/// A client of WSK. It can be deregistered and registered any number of times (L33). Dropping it is
-/// [`shutdown`](Self::shutdown), and may be done only where that may be called.
+/// A client of WSK. It can be deregistered and registered any number of times (L33). It goes before the
+/// [`Runtime`](crate::Runtime) whose executor it has. Dropping it is [`shutdown`](Self::shutdown), unless it is out
+/// already, and stops the system if that is not at PASSIVE_LEVEL.
 pub struct Client(Shared<Registration>);
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.shutdown();
+        if self.state() != State::Out {
+            self.shutdown(Passive::demand());
+        }
     }
 }
 
@@ -155,8 +158,8 @@ impl Client {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`, with no lock held.
-    pub fn register(&self) -> Result<(), NtStatus> {
-        self.0.register()
+    pub fn register(&self, passive: Passive) -> Result<(), NtStatus> {
+        self.0.register(passive)
     }
 
     /// Deregisters, and returns when every binding is gone. [`NmrDeregisterClient`](https://learn.microsoft.com/windows-hardware/drivers/ddi/netioddk/nf-netioddk-nmrderegisterclient)
@@ -166,8 +169,8 @@ impl Client {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`, with no lock held, in no callback of the NMR or of WSK.
-    pub fn deregister(&self) -> Result<(), NtStatus> {
-        self.0.deregister(false)
+    pub fn deregister(&self, passive: Passive) -> Result<(), NtStatus> {
+        self.0.deregister(passive, false)
     }
 
     /// Deregisters for good. After it no callback of the NMR or of WSK comes any more. A failure of the NMR's stops the
@@ -175,9 +178,9 @@ impl Client {
     ///
     /// # IRQL
     /// As for [`deregister`](Self::deregister).
-    pub fn shutdown(&self) {
+    pub fn shutdown(&self, passive: Passive) {
         // It stops the system rather than to fail.
-        let _ = self.0.deregister(true);
+        let _ = self.0.deregister(passive, true);
     }
 
     /// Where the registration stands.

@@ -38,7 +38,7 @@ macro_rules! driver {
         const _: () = {
             struct Main;
             impl $crate::Handler for Main {
-                fn attached(&self, binding: $crate::Binding) {
+                fn attached(&self, _: $crate::Passive, binding: $crate::Binding) {
                     $crate::entry::run($name, binding, $main);
                 }
             }

@@ -5,7 +5,7 @@
 //! provider leaves or the driver is unloaded: operations and new calls answer with an error, sockets are closed, and
 //! [`Client::shutdown`] returns once the provider has nothing of ours and we have nothing of its.
 //!
-//! From the bottom up: [`sync`] (pool memory, locks, executor), [`raw`] (IRPs, the NMR, the provider's tables), and the
+//! From the bottom up: [`sync`] (pool memory, locks, executor), `raw` (IRPs, the NMR, the provider's tables), and the
 //! safe API: [`Client`], [`Binding`], [`TcpListener`], [`TcpStream`], [`Signal`].
 //!
 //! The rules L01-L38 that comments cite are those of `docs/lifecycle.md`.
@@ -15,16 +15,19 @@ mod client;
 #[cfg(feature = "driver")]
 pub mod entry;
 mod error;
-pub mod raw;
+mod raw;
 mod signal;
 pub mod sync;
 mod tcp;
+mod wait;
 
+pub use allocator_api2;
 pub use client::{Binding, Client, Handler, StaticEvents, Trace, Work};
 pub use error::{AcceptError, BindError, ConnectError, ConnectWithError, Detached, IoError, OpenError, TransferError};
 pub use raw::{Buffer, Device, NtStatus};
 pub use signal::{Signal, Wait};
-pub use sync::{Executor, Instant, Lane, OutOfMemory, Runtime, Sleep, SpawnError};
+pub use sync::{Executor, Instant, JoinError, JoinHandle, Lane, OutOfMemory, Passive, Runtime, Sleep, SpawnError};
 pub use tcp::{Addresses, Disabling, Event, Family, KeepAlive, Nudge, ReadHalf, TcpListener, TcpSocket, TcpStream, WriteHalf};
+pub use wait::{Either, TimeoutError, first, now, timeout, yield_now};
 pub use wsk_lifecycle::registration::State;
 pub use wsk_lifecycle::rundown;

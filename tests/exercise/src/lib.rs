@@ -15,7 +15,7 @@ mod tcp;
 use core::net::SocketAddr;
 
 use wsk::entry::Parameters;
-use wsk::{Binding, Handler, Lane};
+use wsk::{Binding, Handler, Lane, Passive};
 
 use failure::Failure;
 
@@ -62,7 +62,7 @@ fn say(name: &str, what: impl core::fmt::Display) {
 }
 
 impl Handler for Exercise {
-    fn attached(&self, binding: Binding) {
+    fn attached(&self, _: Passive, binding: Binding) {
         let (mut name, mut target) = ([0; 64], [0; 64]);
         let settings = Parameters::open()
             .and_then(|key| Ok((key.text("Scenario", &mut name)?.len(), key.text("Target", &mut target)?.parse().ok())));

@@ -31,7 +31,7 @@ use super::socket::{EVENTS, Kind, Socket};
 use super::{Device, calls};
 use crate::signal::Signal;
 use crate::sync::shared::tagged;
-use crate::sync::{Executor, Lane, Node, Pool, Shared, SpinLock, tag};
+use crate::sync::{Executor, Lane, Node, Passive, Pool, Shared, SpinLock, tag};
 use crate::{Detached, Trace};
 
 pub(super) type BindingPool = Pool<{ tag(b"WskC") }>;
@@ -369,7 +369,9 @@ unsafe fn start(node: NonNull<Node>) {
     // The right that `queue_start` took.
     let enter = Enter::held(context.shell.clone());
     enter.prepare();
-    enter.0.registration.attached(&enter.0);
+    // SAFETY: on the passive lane.
+    let passive = unsafe { Passive::assume() };
+    enter.0.registration.attached(passive, &enter.0);
 }
 
 /// Closes a batch of sockets, and queues itself again until all were seen (L19).

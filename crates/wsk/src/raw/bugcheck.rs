@@ -15,6 +15,9 @@ pub enum Bugcheck {
     DeregisterFailed = 2,
     /// NmrWaitForClientDeregisterComplete failed at unload (L29). Parameters: status, handle.
     WaitFailed = 3,
+    /// A [`Client`](crate::Client) or [`Runtime`](crate::Runtime) that was not stopped was dropped above PASSIVE_LEVEL. Parameter:
+    /// the IRQL.
+    EndedAtWrongIrql = 4,
 }
 
 /// Stops the system: going on would end in freed or unmapped memory.

@@ -23,7 +23,7 @@ use wsk_sys::{
 use super::binding::{Context, Shell};
 use super::{Bugcheck, Device, NtStatus, bugcheck};
 use crate::sync::shared::tagged;
-use crate::sync::{Event, Executor, OutOfMemory, Shared, SpinLock};
+use crate::sync::{Event, Executor, OutOfMemory, Passive, Shared, SpinLock};
 use crate::{Binding, Handler, Trace};
 
 /// The versions of WSK_CLIENT_DISPATCH to offer, best first (L07). 1.0 is the only one that is documented; 1.1 shows, with a
@@ -134,8 +134,8 @@ impl Registration {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    pub(super) fn attached(&self, shell: &Shared<Shell>) {
-        self.handler.attached(Binding::new(shell.clone()));
+    pub(super) fn attached(&self, passive: Passive, shell: &Shared<Shell>) {
+        self.handler.attached(passive, Binding::new(shell.clone()));
     }
 
     pub(crate) fn state(&self) -> State {
@@ -189,9 +189,9 @@ impl Registration {
 
     /// Lets whoever owns the registration's change finish it. The event is set a moment before the state is changed, so a
     /// pause is taken too: on one processor the waiter might keep the owner from running.
-    fn wait_for_owner(&self) {
-        self.settled.wait();
-        self.pause.wait_for(PAUSE);
+    fn wait_for_owner(&self, passive: Passive) {
+        self.settled.wait(passive);
+        self.pause.wait_for(passive, PAUSE);
     }
 }
 
@@ -203,11 +203,11 @@ impl Shared<Registration> {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`, with no lock held.
-    pub(crate) fn register(&self) -> Result<(), NtStatus> {
+    pub(crate) fn register(&self, passive: Passive) -> Result<(), NtStatus> {
         loop {
             match self.state.begin_register() {
                 Turn::Own => break,
-                Turn::Wait => self.wait_for_owner(),
+                Turn::Wait => self.wait_for_owner(passive),
                 Turn::Done => return Ok(()),
                 Turn::Terminal => return Err(NtStatus::DELETE_PENDING),
             }
@@ -231,23 +231,23 @@ impl Shared<Registration> {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`, with no lock held, not in a callback.
-    pub(crate) fn deregister(&self, terminal: bool) -> Result<(), NtStatus> {
+    pub(crate) fn deregister(&self, passive: Passive, terminal: bool) -> Result<(), NtStatus> {
         loop {
             match self.state.begin_deregister(terminal) {
                 Turn::Own => break,
-                Turn::Wait => self.wait_for_owner(),
+                Turn::Wait => self.wait_for_owner(passive),
                 Turn::Done | Turn::Terminal => return Ok(()),
             }
         }
         self.settled.clear();
-        let outcome = deregister_and_wait(self.handle.load(Ordering::Acquire), terminal);
+        let outcome = deregister_and_wait(passive, self.handle.load(Ordering::Acquire), terminal);
         self.settled.set();
         self.state.deregistered(outcome.is_ok());
         outcome
     }
 }
 
-fn deregister_and_wait(handle: HANDLE, terminal: bool) -> Result<(), NtStatus> {
+fn deregister_and_wait(_: Passive, handle: HANDLE, terminal: bool) -> Result<(), NtStatus> {
     // SAFETY: the handle of a registration that nobody else deregisters: the caller is its owner (L33).
     let status = NtStatus(unsafe { NmrDeregisterClient(handle) });
     if terminal && !status.is_success() {

@@ -16,14 +16,14 @@ use wdk_sys::{DRIVER_OBJECT, FILE_DEVICE_SECURE_OPEN, FILE_DEVICE_UNKNOWN, GUID,
 
 use super::{Device, NtStatus, parameters};
 use crate::sync::{Pool, tag};
-use crate::{Client, Handler, Runtime};
+use crate::{Client, Handler, Passive, Runtime};
 
 type RunningBox = Box<Running, Pool<{ tag(b"WskN") }>>;
 
 /// What [`start`] made, until [`stop`] takes it. An image is one driver, so there is one.
 static RUNNING: AtomicPtr<Running> = AtomicPtr::new(null_mut());
 
-/// All that a driver has, in the order in which it goes.
+/// All that a driver has, in the order in which it goes. The unload routine drops it, at PASSIVE_LEVEL.
 struct Running {
     client: Client,
     _runtime: Runtime,
@@ -41,13 +41,15 @@ pub unsafe fn start(
     module: u128,
     handler: &'static dyn Handler,
 ) -> NTSTATUS {
+    // SAFETY: `DriverEntry` is called at PASSIVE_LEVEL.
+    let passive = unsafe { Passive::assume() };
     // SAFETY: as the caller promises.
     unsafe { parameters::remember(registry_path) };
     // SAFETY: as the caller promises.
     let started = unsafe { model::create_driver(object, registry_path) }
         // SAFETY: as the caller promises.
         .and_then(|()| unsafe { OwnDevice::create(object) })
-        .and_then(|device| Running::start(device, guid(module), handler));
+        .and_then(|device| Running::start(passive, device, guid(module), handler));
     match started {
         Ok(()) => NtStatus::SUCCESS.0,
         Err(status) => {
@@ -78,13 +80,13 @@ fn stop() {
 
 impl Running {
     /// Brings everything up; whatever fails, what came before it is taken down (L04).
-    fn start(device: OwnDevice, module: GUID, handler: &'static dyn Handler) -> Result<(), NtStatus> {
-        let runtime = Runtime::start()?;
+    fn start(passive: Passive, device: OwnDevice, module: GUID, handler: &'static dyn Handler) -> Result<(), NtStatus> {
+        let runtime = Runtime::start(passive)?;
         let client = Client::new(module, handler, runtime.executor(), device.name())?;
         // In their place before anything can be called, for they stay where they are from the registration on.
         let running = RunningBox::try_new_in(Self { client, _runtime: runtime, _device: device }, Pool)
             .map_err(|_| NtStatus::INSUFFICIENT_RESOURCES)?;
-        running.client.register()?;
+        running.client.register(passive)?;
         RUNNING.store(RunningBox::into_raw(running), Ordering::Release);
         Ok(())
     }

@@ -26,7 +26,9 @@ mod parked;
 pub(crate) mod socket;
 mod status;
 
-pub use bugcheck::{Bugcheck, bugcheck};
-pub use irp::{Device, Irp};
+pub use irp::Device;
 pub use mdl::Buffer;
 pub use status::NtStatus;
+
+pub(crate) use bugcheck::{Bugcheck, bugcheck};
+use irp::Irp;

@@ -10,7 +10,7 @@ use allocator_api2::boxed::Box;
 use wdk_sys::ntddk::{KeFlushQueuedDpcs, KeInitializeDpc, KeInsertQueueDpc};
 use wdk_sys::{KDPC, PKDEFERRED_ROUTINE};
 
-use super::{OutOfMemory, Pool, tag};
+use super::{OutOfMemory, Passive, Pool, tag};
 
 /// A DPC object.
 ///
@@ -64,7 +64,7 @@ impl Dpc {
 ///
 /// # IRQL
 /// `PASSIVE_LEVEL`, with no lock held.
-pub fn flush_dpcs() {
+pub fn flush_dpcs(_: Passive) {
     // SAFETY: no requirements beyond the IRQL.
     unsafe { KeFlushQueuedDpcs() };
 }

@@ -16,7 +16,7 @@ use wdk_sys::_MODE::KernelMode;
 use wdk_sys::ntddk::{KeClearEvent, KeInitializeEvent, KeSetEvent, KeWaitForSingleObject};
 use wdk_sys::{EVENT_TYPE, KEVENT, LARGE_INTEGER};
 
-use super::{OutOfMemory, Pool, tag};
+use super::{OutOfMemory, Passive, Pool, tag};
 use crate::raw::NtStatus;
 
 /// A kernel event.
@@ -83,7 +83,7 @@ impl Event {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`, with no lock held.
-    pub fn wait(&self) {
+    pub fn wait(&self, _: Passive) {
         self.wait_until(null_mut());
     }
 
@@ -91,7 +91,7 @@ impl Event {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`, with no lock held.
-    pub fn wait_for(&self, time: Duration) -> bool {
+    pub fn wait_for(&self, _: Passive, time: Duration) -> bool {
         let ticks = i64::try_from(time.as_nanos() / 100).unwrap_or(i64::MAX);
         self.wait_until(&mut LARGE_INTEGER { QuadPart: -ticks }) == NtStatus::SUCCESS
     }

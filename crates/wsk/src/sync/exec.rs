@@ -2,9 +2,10 @@
 //!
 //! A wake puts the task on the queue of the processor that woke it and queues that processor's DPC. What exceeds the DPCs'
 //! budget moves on to the passive thread, and the budget is renewed when that thread has run: so a flood of wakes
-//! cannot hold a processor at DISPATCH_LEVEL, however often its DPC is queued again. A *job* is a [`Node`] embedded in something that exists anyway: queueing one cannot fail.
+//! cannot hold a processor at DISPATCH_LEVEL, however often its DPC is queued again. A *job* is a [`Node`] embedded in
+//! something that exists anyway: queueing one cannot fail.
 //!
-//! The end (L31): dropping the [`Runtime`] waits until every task is freed, flushes the DPCs and joins the thread.
+//! The end (L31): stopping the [`Runtime`] waits until every task is freed, flushes the DPCs and joins the thread.
 //!
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
@@ -20,7 +21,8 @@ use wsk_lifecycle::rundown::{Acquired, BeginEnd, Released, Right, Rundown};
 
 use super::shared::tagged;
 use super::{
-    Dpc, Event, Node, OutOfMemory, Pool, Queue, Shared, Thread, current_processor, flush_dpcs, processor_count, tag, task,
+    Dpc, Event, JoinHandle, Node, OutOfMemory, Passive, Pool, Queue, Shared, Thread, current_processor, flush_dpcs,
+    processor_count, tag, task,
 };
 use crate::raw::NtStatus;
 
@@ -62,8 +64,8 @@ tagged!(Inner, b"WskX");
 #[derive(Clone)]
 pub struct Executor(Shared<Inner>);
 
-/// Owns the executor's thread and DPCs. Dropping it waits for all tasks to end, and for everything that runs them to have
-/// left this image (L31): it may be done only at PASSIVE_LEVEL, with no lock held, and not in a task.
+/// Owns the executor's thread and DPCs. [`stop`](Self::stop) waits for all tasks to end, and for everything that runs them to have
+/// left this image (L31). Dropping it does the same, and stops the system if that is not at PASSIVE_LEVEL.
 pub struct Runtime {
     executor: Executor,
     thread: Option<Thread>,
@@ -92,14 +94,14 @@ impl Runtime {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    pub fn start() -> Result<Self, NtStatus> {
+    pub fn start(passive: Passive) -> Result<Self, NtStatus> {
         let mut inner = Shared::try_new(Inner::new()?).map_err(NtStatus::from)?;
         let context = inner.as_ptr();
         if let Some(inner) = inner.unique() {
             inner.make_processors(context)?;
         }
-        // SAFETY: `drop` joins the thread before the last handle, which `self` holds, is dropped.
-        let thread = unsafe { Thread::start(run_passive, context.cast_mut().cast()) }?;
+        // SAFETY: `end` joins the thread before the last handle, which `self` holds, is dropped.
+        let thread = unsafe { Thread::start(passive, run_passive, context.cast_mut().cast()) }?;
         Ok(Self { executor: Executor(inner), thread: Some(thread) })
     }
 
@@ -110,23 +112,24 @@ impl Runtime {
     pub fn executor(&self) -> Executor {
         self.executor.clone()
     }
+
+    /// Waits until every task has ended, the thread is joined and the DPCs are flushed. New tasks are refused from now on. It
+    /// is not to be called in a task of its own, for which it would wait.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`, with no lock held.
+    pub fn stop(mut self, passive: Passive) {
+        if let Some(thread) = self.thread.take() {
+            self.executor.end(thread, passive);
+        }
+    }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        let inner = &self.executor.0;
-        if inner.live.begin_end() == BeginEnd::Busy {
-            self.executor.task_freed();
-            inner.all_freed.wait();
-        }
-        flush_dpcs();
-        inner.stop.store(true, Ordering::Release);
-        inner.passive_wake.set();
         if let Some(thread) = self.thread.take() {
-            thread.join();
+            self.executor.end(thread, Passive::demand());
         }
-        // Again after the thread: a job there may have queued a DPC.
-        flush_dpcs();
     }
 }
 
@@ -147,7 +150,7 @@ impl Inner {
         let count = processor_count();
         self.processors.try_reserve_exact(count)?;
         for _ in 0..count {
-            // SAFETY: the context outlives the DPCs, which `Runtime::drop` flushes.
+            // SAFETY: the context outlives the DPCs, which [`Executor::end`] flushes.
             let dpc = unsafe { Dpc::new(Some(run_dpc), context.cast_mut().cast()) }?;
             super::try_push(&mut self.processors, Processor::new(dpc))?;
         }
@@ -191,14 +194,50 @@ impl Processor {
 }
 
 impl Executor {
-    /// Starts a task.
+    /// Starts a task. The future and its output are `Send`, and so are made for every IRQL up to DISPATCH_LEVEL, on either lane.
     ///
     /// # Errors
     /// [`SpawnError`]; the future is dropped.
     ///
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
-    pub fn spawn(&self, lane: Lane, future: impl Future<Output = ()> + Send + 'static) -> Result<(), SpawnError> {
+    pub fn spawn<F>(&self, lane: Lane, future: F) -> Result<JoinHandle<F::Output>, SpawnError>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        // SAFETY: future and output may go to any thread.
+        unsafe { self.spawn_on(lane, future) }
+    }
+
+    /// Starts a task on the passive thread: what it does may take the [`Passive`] token. The future is created, polled and
+    /// dropped on that thread, and so need not be `Send`; `create` is called with the first poll, or dropped uncalled.
+    ///
+    /// All passive work shares the thread: what blocks it blocks the rest, also the end of a binding. So a task blocks for
+    /// short times only, and never waits there for the end of its own [`Client`](crate::Client) or [`Runtime`].
+    ///
+    /// # Errors
+    /// [`SpawnError`]; `create` is dropped.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub fn spawn_passive<C, F>(&self, create: C) -> Result<JoinHandle<F::Output>, SpawnError>
+    where
+        C: FnOnce(Passive) -> F + Send + 'static,
+        F: Future<Output: Send> + 'static,
+    {
+        // The closure goes to that thread with the task, and makes the future there.
+        let future = async move {
+            // SAFETY: the passive lane's tasks are polled at PASSIVE_LEVEL.
+            let passive = unsafe { Passive::assume() };
+            create(passive).await
+        };
+        // SAFETY: nothing but the passive thread runs the passive lane, and a task's future is dropped where it runs.
+        unsafe { self.spawn_on(Lane::Passive, future) }
+    }
+
+    /// # Safety
+    /// The future may be moved here, and polled and dropped on that lane; its output may go to any thread.
+    unsafe fn spawn_on<F: Future>(&self, lane: Lane, future: F) -> Result<JoinHandle<F::Output>, SpawnError> {
         match self.0.live.acquire() {
             Acquired::Granted => {}
             Acquired::Refused => return Err(SpawnError::Ending),
@@ -207,15 +246,19 @@ impl Executor {
                 return Err(SpawnError::Ending);
             }
         }
-        match task::allocate(self.clone(), lane, future) {
-            // SAFETY: new, so in no queue; its reference keeps it until it has run.
-            Ok(node) => unsafe { self.push(lane, node) },
+        // SAFETY: as the caller promises.
+        match unsafe { task::allocate(self.clone(), lane, future) } {
+            Ok(task) => {
+                // SAFETY: new, so in no queue; the queue's hold keeps it until it has run.
+                unsafe { self.push(lane, task.cast()) };
+                // SAFETY: new, and held by this handle's side.
+                Ok(unsafe { JoinHandle::new(task) })
+            }
             Err(error) => {
                 self.task_freed();
-                return Err(error.into());
+                Err(error.into())
             }
         }
-        Ok(())
     }
 
     /// Queues a node.
@@ -225,7 +268,7 @@ impl Executor {
     ///
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
-    pub unsafe fn push(&self, lane: Lane, node: NonNull<Node>) {
+    pub(crate) unsafe fn push(&self, lane: Lane, node: NonNull<Node>) {
         let processors = &self.0.processors;
         let processor = processors.get(current_processor() % processors.len().max(1));
         match (lane, processor) {
@@ -240,7 +283,22 @@ impl Executor {
         }
     }
 
-    /// A task's memory, or an attempt at one, is gone.
+    /// See [`Runtime::stop`].
+    fn end(&self, thread: Thread, passive: Passive) {
+        let inner = &self.0;
+        if inner.live.begin_end() == BeginEnd::Busy {
+            self.task_freed();
+            inner.all_freed.wait(passive);
+        }
+        flush_dpcs(passive);
+        inner.stop.store(true, Ordering::Release);
+        inner.passive_wake.set();
+        thread.join(passive);
+        // Again after the thread: a job there may have queued a DPC.
+        flush_dpcs(passive);
+    }
+
+    /// A task, or an attempt at one, is gone.
     pub(super) fn task_freed(&self) {
         if self.0.live.release(Right::Enter) == Released::Last {
             self.0.all_freed.set();
@@ -254,7 +312,7 @@ impl Executor {
 /// # IRQL
 /// `DISPATCH_LEVEL`.
 unsafe extern "C" fn run_dpc(dpc: *mut KDPC, context: *mut c_void, _: *mut c_void, _: *mut c_void) {
-    // SAFETY: as the caller promises; `Runtime::drop` flushes the DPCs before the inner part goes.
+    // SAFETY: as the caller promises; [`Executor::end`] flushes the DPCs before the inner part goes.
     let inner = unsafe { &*context.cast_const().cast::<Inner>() };
     if let Some(processor) = inner.processors.iter().find(|processor| processor.dpc.is(dpc)) {
         inner.run_processor(processor);
@@ -269,8 +327,10 @@ unsafe extern "C" fn run_dpc(dpc: *mut KDPC, context: *mut c_void, _: *mut c_voi
 unsafe extern "C" fn run_passive(context: *mut c_void) {
     // SAFETY: as the caller promises.
     let inner = unsafe { &*context.cast_const().cast::<Inner>() };
+    // SAFETY: a system thread begins at PASSIVE_LEVEL, and what runs here leaves it there.
+    let passive = unsafe { Passive::assume() };
     while !inner.stop.load(Ordering::Acquire) {
-        inner.passive_wake.wait();
+        inner.passive_wake.wait(passive);
         inner.rounds.fetch_add(1, Ordering::Relaxed);
         for node in inner.passive.take() {
             // SAFETY: taken from a queue, which guarantees that it may be run once.

@@ -10,6 +10,8 @@
 mod dpc;
 mod event;
 mod exec;
+mod irql;
+mod join;
 mod list;
 mod pool;
 mod queue;
@@ -21,17 +23,21 @@ mod thread;
 mod time;
 mod timer;
 
-pub use dpc::{Dpc, flush_dpcs};
 pub use event::Event;
 pub use exec::{Executor, Lane, Runtime, SpawnError};
+pub use irql::Passive;
+pub use join::{JoinError, JoinHandle};
 pub use list::try_push;
 pub use pool::{Pool, tag};
-pub use queue::{Node, Queue, Taken};
 pub use shared::{Shared, Tagged};
-pub use spin::{SpinGuard, SpinLock};
-pub use thread::Thread;
-pub use time::{Instant, current_processor, processor_count};
+pub use spin::SpinLock;
+pub use time::Instant;
 pub use timer::Sleep;
+
+pub(crate) use dpc::{Dpc, flush_dpcs};
+pub(crate) use queue::{Node, Queue};
+pub(crate) use thread::Thread;
+pub(crate) use time::{current_processor, processor_count};
 
 /// Memory for what was asked is not there. The one way in which allocation fails here, and it always can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

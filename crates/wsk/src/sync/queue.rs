@@ -85,14 +85,6 @@ impl Queue {
         }
         Taken(oldest)
     }
-
-    /// Whether nothing is in it.
-    ///
-    /// # IRQL
-    /// Any.
-    pub fn is_empty(&self) -> bool {
-        self.0.load(Ordering::Acquire).is_null()
-    }
 }
 
 impl Default for Queue {

@@ -12,7 +12,7 @@ use core::ops::{Deref, DerefMut};
 use wdk_sys::ntddk::{KeAcquireSpinLockRaiseToDpc, KeReleaseSpinLock};
 use wdk_sys::{KIRQL, KSPIN_LOCK};
 
-/// A value that is reached by its guard only.
+/// A value that is reached with the lock held only.
 pub struct SpinLock<T> {
     lock: UnsafeCell<KSPIN_LOCK>,
     value: UnsafeCell<T>,
@@ -36,10 +36,23 @@ impl<T> SpinLock<T> {
     ///
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
-    pub fn lock(&self) -> SpinGuard<'_, T> {
+    pub(crate) fn lock(&self) -> SpinGuard<'_, T> {
         // SAFETY: the lock is initialised and lives as long as `self`.
         let irql = unsafe { KeAcquireSpinLockRaiseToDpc(self.lock.get()) };
         SpinGuard { lock: self, irql, not_send: core::marker::PhantomData }
+    }
+
+    /// Calls `use_it` with the value, at DISPATCH_LEVEL. The lock is not recursive.
+    ///
+    /// Value and closure are `Send`, so that neither brings a [`Passive`](super::Passive) under the lock.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`; `use_it` runs at `DISPATCH_LEVEL`.
+    pub fn with<R>(&self, use_it: impl FnOnce(&mut T) -> R + Send) -> R
+    where
+        T: Send,
+    {
+        use_it(&mut self.lock())
     }
 
     /// The value for its sole owner.
@@ -55,7 +68,7 @@ impl<T> SpinLock<T> {
 ///
 /// # Invariants
 /// The lock was acquired at `irql` by the thread that drops the guard.
-pub struct SpinGuard<'a, T> {
+pub(crate) struct SpinGuard<'a, T> {
     lock: &'a SpinLock<T>,
     irql: KIRQL,
     not_send: core::marker::PhantomData<*const ()>,

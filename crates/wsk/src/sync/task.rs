@@ -1,10 +1,15 @@
-//! One task: a future in nonpaged pool, with the state that says who may poll it.
+//! One task: header, output and future in a single pool allocation, which its wakers and its handle share.
 //!
-//! Alive as long as a queue or a waker refers to it. A task that waits for nothing any more, because its last waker is
-//! gone, is dropped: nobody could ever wake it.
+//! ```text
+//!             spawn                    wake / abort                    begin
+//!   (nothing) ----> (1) Scheduled <--------------------- (4) Idle
+//!                        | begin                             ^
+//!                        v                   pending         |        finished
+//!                   (2) Running ---------------------------- + -----------------> (5) Done
+//! ```
 //!
-//! Who touches what: `future` is the runner's between [`TaskState::begin`] and the end of the poll, and afterwards
-//! that of whoever drops the last reference. Everything else is shared.
+//! The states are those of [`wsk_lifecycle::task`], which says who may touch what when. The future is dropped by the task's
+//! runner, on its lane, and nowhere else: when it is ready, when it was aborted, or when its last waker is gone.
 //!
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
@@ -15,77 +20,136 @@ use core::future::Future;
 use core::mem::ManuallyDrop;
 use core::pin::Pin;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicUsize, Ordering, fence};
 use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use allocator_api2::alloc::Allocator;
-use wsk_lifecycle::task::{AfterPoll, TaskState};
+use atomic_waker::AtomicWaker;
+use wsk_lifecycle::task::{AfterPoll, Begun, Output, Released, TaskState};
 
 use super::exec::{Executor, Lane};
+use super::join::JoinError;
 use super::{Node, OutOfMemory, Pool, tag};
 
 type TaskPool = Pool<{ tag(b"WskT") }>;
 
-/// The part of a task that does not know its future's type. `node` comes first: a queue's node is the task.
+/// What came of a task, until somebody takes it.
+type Outcome<T> = Option<Result<T, JoinError>>;
+
+/// The part of a task that knows no types. `node` comes first: a queue's node is the task.
 #[repr(C)]
 pub(super) struct Header {
     node: Node,
-    state: TaskState,
-    references: AtomicUsize,
+    pub(super) state: TaskState,
     lane: Lane,
     executor: ManuallyDrop<Executor>,
+    pub(super) joiner: AtomicWaker,
     poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<()>,
+    /// Drops the future unpolled, with the reason for an output.
+    end: unsafe fn(NonNull<Header>, JoinError),
+    discard: unsafe fn(NonNull<Header>),
     free: unsafe fn(NonNull<Header>),
 }
 
+/// The part that a handle knows.
 #[repr(C)]
-struct Task<F> {
-    header: Header,
+pub(super) struct Joined<T> {
+    pub(super) header: Header,
+    outcome: UnsafeCell<Outcome<T>>,
+}
+
+#[repr(C)]
+struct Task<F: Future> {
+    joined: Joined<F::Output>,
     future: UnsafeCell<Option<F>>,
 }
 
-/// Makes a task, scheduled, with one reference for the queue that it is to be put on.
+/// Makes a task, scheduled, held by the queue that it is to be put on and by the handle that it is to be joined by.
+///
+/// # Safety
+/// The future may be polled and dropped on that lane, and its output by whoever has the handle.
 ///
 /// # IRQL
 /// `<= DISPATCH_LEVEL`.
-pub(super) fn allocate<F>(executor: Executor, lane: Lane, future: F) -> Result<NonNull<Node>, OutOfMemory>
-where
-    F: Future<Output = ()> + Send + 'static,
-{
+pub(super) unsafe fn allocate<F: Future>(
+    executor: Executor,
+    lane: Lane,
+    future: F,
+) -> Result<NonNull<Joined<F::Output>>, OutOfMemory> {
     let place = TaskPool::default().allocate(Layout::new::<Task<F>>())?.cast::<Task<F>>();
     let header = Header {
         node: Node::new(run),
         state: TaskState::new_scheduled(),
-        references: AtomicUsize::new(1),
         lane,
         executor: ManuallyDrop::new(executor),
+        joiner: AtomicWaker::new(),
         poll: poll::<F>,
+        end: end::<F>,
+        discard: discard::<F::Output>,
         free: free::<F>,
     };
+    let joined = Joined { header, outcome: UnsafeCell::new(None) };
     // SAFETY: the allocation fits the type and is ours.
-    unsafe { place.write(Task { header, future: UnsafeCell::new(Some(future)) }) };
+    unsafe { place.write(Task { joined, future: UnsafeCell::new(Some(future)) }) };
     Ok(place.cast())
 }
 
-/// # Safety
-/// `header` is a live `Task<F>`'s, in a poll that the caller has begun.
-unsafe fn poll<F: Future<Output = ()>>(header: NonNull<Header>, context: &mut Context<'_>) -> Poll<()> {
-    // SAFETY: live, and of this type, as the caller promises.
-    let slot = unsafe { header.cast::<Task<F>>().as_ref() }.future.get();
-    // SAFETY: the runner's alone during a poll.
-    let Some(future) = (unsafe { &mut *slot }) else { return Poll::Ready(()) };
-    // SAFETY: the future stays in its allocation until it is dropped there.
-    let polled = unsafe { Pin::new_unchecked(future) }.poll(context);
-    if polled.is_ready() {
-        // SAFETY: as above; assigning drops the future in place.
-        unsafe { *slot = None };
+impl<T> Joined<T> {
+    /// Takes what came of it.
+    ///
+    /// # Safety
+    /// The caller is the one to whom the state gives the output.
+    pub(super) unsafe fn take(&self) -> Outcome<T> {
+        // SAFETY: the caller's alone, as it promises.
+        unsafe { (*self.outcome.get()).take() }
     }
-    polled
 }
 
 /// # Safety
-/// `header` is a `Task<F>`'s whose last reference is gone.
-unsafe fn free<F>(header: NonNull<Header>) {
+/// `header` is a live `Task<F>`'s, in a turn that the caller has begun.
+unsafe fn poll<F: Future>(header: NonNull<Header>, context: &mut Context<'_>) -> Poll<()> {
+    // SAFETY: live, and of this type, as the caller promises.
+    let slot = unsafe { header.cast::<Task<F>>().as_ref() }.future.get();
+    // SAFETY: the runner's alone during a turn.
+    let Some(future) = (unsafe { &mut *slot }) else { return Poll::Ready(()) };
+    // SAFETY: the future stays in its allocation until it is dropped there.
+    let Poll::Ready(output) = unsafe { Pin::new_unchecked(future) }.poll(context) else { return Poll::Pending };
+    // SAFETY: the turn is the caller's.
+    unsafe { conclude::<F>(header, Ok(output)) };
+    Poll::Ready(())
+}
+
+/// # Safety
+/// As for [`poll`].
+unsafe fn end<F: Future>(header: NonNull<Header>, why: JoinError) {
+    // SAFETY: as the caller promises.
+    unsafe { conclude::<F>(header, Err(why)) };
+}
+
+/// Drops the future and leaves what came of it.
+///
+/// # Safety
+/// As for [`poll`].
+unsafe fn conclude<F: Future>(header: NonNull<Header>, outcome: Result<F::Output, JoinError>) {
+    // SAFETY: live, and of this type, as the caller promises.
+    let task = unsafe { header.cast::<Task<F>>().as_ref() };
+    // SAFETY: the runner's alone during a turn; assigning drops the future in place.
+    unsafe { *task.future.get() = None };
+    // SAFETY: the runner's until the turn is finished.
+    unsafe { *task.joined.outcome.get() = Some(outcome) };
+}
+
+/// # Safety
+/// `header` is a live task's with this output, which the state gives to the caller.
+unsafe fn discard<T>(header: NonNull<Header>) {
+    // SAFETY: live, and of this type, as the caller promises.
+    let joined = unsafe { header.cast::<Joined<T>>().as_ref() };
+    // SAFETY: as the caller promises.
+    drop(unsafe { joined.take() });
+}
+
+/// # Safety
+/// `header` is a `Task<F>`'s that everybody has left.
+unsafe fn free<F: Future>(header: NonNull<Header>) {
     let task = header.cast::<Task<F>>();
     // SAFETY: nobody else refers to it. The executor is not dropped with it, but taken out before by `release`.
     unsafe { task.drop_in_place() };
@@ -96,43 +160,89 @@ unsafe fn free<F>(header: NonNull<Header>) {
 /// Runs a task that was taken from a queue.
 ///
 /// # Safety
-/// As for [`Node::run`]; the queue's reference comes along.
+/// As for [`Node::run`]; the queue's hold comes along.
 ///
 /// # IRQL
 /// `<= DISPATCH_LEVEL`.
 unsafe fn run(node: NonNull<Node>) {
     let task = node.cast::<Header>();
-    // SAFETY: live through the queue's reference.
+    // SAFETY: live through the queue's hold.
     let header = unsafe { task.as_ref() };
-    header.state.begin();
-    // SAFETY: the waker borrows the queue's reference, and is not dropped.
-    let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw_waker(task)) });
-    // SAFETY: the poll has begun.
-    let polled = unsafe { (header.poll)(task, &mut Context::from_waker(&waker)) };
+    // SAFETY: the queue's hold came along.
+    let polled = unsafe { turn(task, header) };
     if polled.is_ready() {
-        header.state.finished();
+        if header.state.finished() == Output::Discard {
+            // SAFETY: the handle is gone, so the output is ours.
+            unsafe { (header.discard)(task) };
+        } else {
+            header.joiner.wake();
+        }
     } else if header.state.pending() == AfterPoll::Requeue {
-        // SAFETY: it has just been taken off, and keeps the queue's reference.
+        // SAFETY: it has just been taken off, and keeps the queue's hold.
         return unsafe { header.executor.push(header.lane, node) };
     }
-    // SAFETY: the queue's reference ends here.
+    // SAFETY: the queue's hold ends here.
     unsafe { release(task) };
 }
 
 /// # Safety
-/// The caller owns a reference, and does not use it afterwards.
-unsafe fn release(task: NonNull<Header>) {
-    // SAFETY: live through that reference.
+/// The task has just been taken from a queue, whose hold the caller has.
+unsafe fn turn(task: NonNull<Header>, header: &Header) -> Poll<()> {
+    let why = match header.state.begin() {
+        Begun::Poll => {
+            // SAFETY: the waker borrows the queue's hold, and is not dropped.
+            let waker = ManuallyDrop::new(unsafe { Waker::from_raw(raw_waker(task)) });
+            // SAFETY: the turn has begun.
+            return unsafe { (header.poll)(task, &mut Context::from_waker(&waker)) };
+        }
+        Begun::Aborted => JoinError::Aborted,
+        Begun::Lost => JoinError::Lost,
+    };
+    // SAFETY: the turn has begun.
+    unsafe { (header.end)(task, why) };
+    Poll::Ready(())
+}
+
+/// Puts a task on its queue.
+///
+/// # Safety
+/// The caller's hold becomes the queue's, and the state told it to do this.
+pub(super) unsafe fn queue(task: NonNull<Header>) {
+    // SAFETY: live through the hold.
     let header = unsafe { task.as_ref() };
-    if header.references.fetch_sub(1, Ordering::Release) != 1 {
-        return;
+    // SAFETY: in no queue, as the state says; the hold keeps it until it has run.
+    unsafe { header.executor.push(header.lane, task.cast()) };
+}
+
+/// # Safety
+/// The caller owns a hold, and does not use it afterwards.
+pub(super) unsafe fn release(task: NonNull<Header>) {
+    // SAFETY: live through that hold.
+    let header = unsafe { task.as_ref() };
+    match header.state.release() {
+        Released::Held => {}
+        // SAFETY: the hold goes on as the queue's, as the state says.
+        Released::Lost => unsafe { queue(task) },
+        Released::Ended => {
+            // SAFETY: nobody holds the task any more, so nobody pushes it; `free` leaves the executor alone.
+            let executor = unsafe { core::ptr::read(&raw const *header.executor) };
+            // SAFETY: the holders' side goes with the last hold.
+            unsafe { leave(task) };
+            executor.task_freed();
+        }
     }
-    fence(Ordering::Acquire);
-    // SAFETY: the last reference is gone; `free` leaves the copied-out executor alone.
-    let executor = unsafe { core::ptr::read(&raw const *header.executor) };
-    // SAFETY: as above.
-    unsafe { (header.free)(task) };
-    executor.task_freed();
+}
+
+/// # Safety
+/// The caller is the last holder, or the handle, and does not use the task afterwards.
+pub(super) unsafe fn leave(task: NonNull<Header>) {
+    // SAFETY: live until both sides have left.
+    let header = unsafe { task.as_ref() };
+    if header.state.leave() {
+        let free = header.free;
+        // SAFETY: the other side has left before.
+        unsafe { free(task) };
+    }
 }
 
 fn raw_waker(task: NonNull<Header>) -> RawWaker {
@@ -141,7 +251,7 @@ fn raw_waker(task: NonNull<Header>) -> RawWaker {
 }
 
 /// # Safety
-/// `data` is a waker's, and so a task whose reference that waker owns.
+/// `data` is a waker's, and so a task that the waker holds.
 unsafe fn task_of(data: *const ()) -> NonNull<Header> {
     // SAFETY: made from a `NonNull` in `raw_waker`.
     unsafe { NonNull::new_unchecked(data.cast_mut().cast()) }
@@ -150,21 +260,20 @@ unsafe fn task_of(data: *const ()) -> NonNull<Header> {
 unsafe fn clone(data: *const ()) -> RawWaker {
     // SAFETY: a waker's data.
     let task = unsafe { task_of(data) };
-    // SAFETY: live through the waker's reference.
-    unsafe { task.as_ref() }.references.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: live through the waker's hold.
+    unsafe { task.as_ref() }.state.hold();
     raw_waker(task)
 }
 
 unsafe fn wake(data: *const ()) {
     // SAFETY: a waker's data.
     let task = unsafe { task_of(data) };
-    // SAFETY: live through the waker's reference.
-    let header = unsafe { task.as_ref() };
-    if header.state.wake() {
-        // SAFETY: this wake is the one that schedules it; the waker's reference becomes the queue's.
-        unsafe { header.executor.push(header.lane, task.cast()) };
+    // SAFETY: live through the waker's hold.
+    if unsafe { task.as_ref() }.state.wake() {
+        // SAFETY: this wake is the one that schedules it; the waker's hold becomes the queue's.
+        unsafe { queue(task) };
     } else {
-        // SAFETY: the waker's reference ends here.
+        // SAFETY: the waker's hold ends here.
         unsafe { release(task) };
     }
 }
@@ -172,16 +281,16 @@ unsafe fn wake(data: *const ()) {
 unsafe fn wake_by_ref(data: *const ()) {
     // SAFETY: a waker's data.
     let task = unsafe { task_of(data) };
-    // SAFETY: live through the waker's reference.
+    // SAFETY: live through the waker's hold.
     let header = unsafe { task.as_ref() };
     if header.state.wake() {
-        header.references.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: this wake is the one that schedules it; the reference just counted is the queue's.
-        unsafe { header.executor.push(header.lane, task.cast()) };
+        header.state.hold();
+        // SAFETY: this wake is the one that schedules it; the hold just taken is the queue's.
+        unsafe { queue(task) };
     }
 }
 
 unsafe fn drop_waker(data: *const ()) {
-    // SAFETY: a waker's data, whose reference ends here.
+    // SAFETY: a waker's data, whose hold ends here.
     unsafe { release(task_of(data)) };
 }

@@ -14,6 +14,7 @@ use wdk_sys::_MODE::KernelMode;
 use wdk_sys::ntddk::{KeWaitForSingleObject, ObReferenceObjectByHandle, ObfDereferenceObject, PsCreateSystemThread, ZwClose};
 use wdk_sys::{HANDLE, NTSTATUS, THREAD_ALL_ACCESS};
 
+use super::Passive;
 use crate::raw::NtStatus;
 
 /// A running thread, to be joined.
@@ -40,7 +41,7 @@ impl Thread {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    pub unsafe fn start(run: unsafe extern "C" fn(*mut c_void), context: *mut c_void) -> Result<Self, NtStatus> {
+    pub unsafe fn start(_: Passive, run: unsafe extern "C" fn(*mut c_void), context: *mut c_void) -> Result<Self, NtStatus> {
         let mut handle: HANDLE = null_mut();
         // SAFETY: `handle` receives a kernel handle; the optional arguments are absent.
         let status = unsafe {
@@ -58,7 +59,7 @@ impl Thread {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`, with no lock held.
-    pub fn join(self) {
+    pub fn join(self, _: Passive) {
         // SAFETY: a referenced thread object by the invariant; the caller may block.
         let _: NTSTATUS = unsafe { KeWaitForSingleObject(self.object, Executive, KernelMode as _, 0, null_mut()) };
         // SAFETY: the reference is ours and ends here.

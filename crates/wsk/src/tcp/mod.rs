@@ -14,6 +14,7 @@ use crate::raw::calls::addressed::Addressed;
 use crate::raw::op::{Payload, Pending};
 use crate::raw::socket::{ACTIVE, NUDGE_IDLE, NUDGE_STOP, RECEIVING, Socket};
 use crate::sync::Shared;
+use crate::wait::yield_now;
 
 mod events;
 mod halves;
@@ -64,15 +65,7 @@ impl Streak {
             return;
         }
         self.0 = 0;
-        let mut yielded = false;
-        poll_fn(|context| {
-            if core::mem::replace(&mut yielded, true) {
-                return Poll::Ready(());
-            }
-            context.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
+        yield_now().await;
     }
 }
 
