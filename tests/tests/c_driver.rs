@@ -113,7 +113,10 @@ fn send_until_the_end(address: std::net::SocketAddr) {
     let mut buffer = [0x5a; 4096];
     loop {
         if let Err(error) = stream.write_all(&buffer).and_then(|()| stream.read_exact(&mut buffer)) {
-            assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof), "{error}");
+            assert!(
+                matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof),
+                "{error}"
+            );
             return;
         }
     }

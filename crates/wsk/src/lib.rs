@@ -19,6 +19,7 @@ mod raw;
 mod signal;
 pub mod sync;
 mod tcp;
+mod udp;
 mod wait;
 
 pub use allocator_api2;
@@ -28,6 +29,8 @@ pub use raw::{Buffer, Device, NtStatus};
 pub use signal::{Signal, Wait};
 pub use sync::{Executor, Instant, JoinError, JoinHandle, Lane, OutOfMemory, Passive, Runtime, Sleep, SpawnError};
 pub use tcp::{Addresses, Disabling, Event, Family, KeepAlive, Nudge, ReadHalf, TcpListener, TcpSocket, TcpStream, WriteHalf};
+pub use udp::{Cast, Received, UdpSocket};
 pub use wait::{Either, TimeoutError, first, now, timeout, yield_now};
+pub use wsk_cmsg::{Control, Ecn, PacketInfo};
 pub use wsk_lifecycle::registration::State;
 pub use wsk_lifecycle::rundown;

@@ -9,7 +9,8 @@ use crate::workspace::root;
 /// Each package, and those of ours that it may depend on.
 const ARROWS: &[(&str, &[&str])] = &[
     ("wskclient", &["wsk", "control-abi", "service-limits"]),
-    ("wsk", &["wsk-lifecycle", "wsk-sys"]),
+    ("wsk", &["wsk-lifecycle", "wsk-cmsg", "wsk-sys"]),
+    ("wsk-cmsg", &[]),
     ("wsk-lifecycle", &[]),
     ("wsk-sys", &[]),
     ("control-abi", &[]),

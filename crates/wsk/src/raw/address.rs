@@ -18,18 +18,31 @@ impl RawAddress {
 
     pub(crate) fn new(address: SocketAddr) -> Self {
         let mut raw = Self::EMPTY;
+        raw.set(address);
+        raw
+    }
+
+    /// Forgets the address: until somebody writes one, there is none.
+    pub(crate) fn clear(&mut self) {
+        self.put(0, &[0, 0]);
+    }
+
+    /// Puts an address in.
+    pub(crate) fn set(&mut self, address: SocketAddr) {
         let [f0, f1] = family(address).to_ne_bytes();
         let [p0, p1] = address.port().to_be_bytes();
-        raw.put(0, &[f0, f1, p0, p1]);
+        self.put(0, &[f0, f1, p0, p1]);
         match address {
-            SocketAddr::V4(v4) => raw.put(4, &v4.ip().octets()),
+            SocketAddr::V4(v4) => {
+                self.put(4, &v4.ip().octets());
+                self.put(8, &[0; 8]);
+            }
             SocketAddr::V6(v6) => {
-                raw.put(4, &v6.flowinfo().to_ne_bytes());
-                raw.put(8, &v6.ip().octets());
-                raw.put(24, &v6.scope_id().to_ne_bytes());
+                self.put(4, &v6.flowinfo().to_ne_bytes());
+                self.put(8, &v6.ip().octets());
+                self.put(24, &v6.scope_id().to_ne_bytes());
             }
         }
-        raw
     }
 
     /// The wildcard address of another address's family, any port.

@@ -7,8 +7,8 @@ use core::ffi::c_void;
 
 use wdk_sys::NTSTATUS;
 use wsk_sys::{
-    SOCKADDR, WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH, WSK_CLIENT_STREAM_DISPATCH, WSK_DATA_INDICATION,
-    WSK_SOCKET,
+    SOCKADDR, WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_DATAGRAM_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH,
+    WSK_CLIENT_STREAM_DISPATCH, WSK_DATA_INDICATION, WSK_DATAGRAM_INDICATION, WSK_SOCKET,
 };
 
 use super::NtStatus;
@@ -32,6 +32,9 @@ unsafe impl Sync for StreamEvents {}
 
 pub(super) static STREAM_EVENTS: StreamEvents =
     StreamEvents(WSK_CLIENT_STREAM_DISPATCH { Listen: &raw const LISTEN_EVENTS, Connect: &raw const CONNECTION_EVENTS });
+
+pub(super) static DATAGRAM_EVENTS: WSK_CLIENT_DATAGRAM_DISPATCH =
+    WSK_CLIENT_DATAGRAM_DISPATCH { WskReceiveFromEvent: Some(on_receive_from) };
 
 /// [`WskReceiveEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_receive_event): says that
 /// there is something to receive, and takes nothing.
@@ -105,4 +108,21 @@ unsafe extern "C" fn on_accept(
     _socket_dispatch: *mut *const WSK_CLIENT_CONNECTION_DISPATCH,
 ) -> NTSTATUS {
     NtStatus::REQUEST_NOT_ACCEPTED.0
+}
+
+/// [`WskReceiveFromEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_receive_from_event):
+/// takes the datagrams, and lets them go.
+///
+/// # Safety
+/// `context` is that of a socket whose close has not completed.
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+unsafe extern "C" fn on_receive_from(context: *mut c_void, _flags: u32, indication: *mut WSK_DATAGRAM_INDICATION) -> NTSTATUS {
+    // SAFETY: as the caller promises; table and close IRP hold references.
+    let socket = unsafe { Shared::<Socket>::clone_raw(context.cast_const().cast()) };
+    if indication.is_null() {
+        socket.raise(GONE);
+    }
+    NtStatus::SUCCESS.0
 }

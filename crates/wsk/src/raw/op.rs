@@ -18,6 +18,10 @@ use atomic_waker::AtomicWaker;
 use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
 use wsk_lifecycle::op::{Dropped, OpState, Owner as PayloadOwner, Returned};
 
+mod reuse;
+
+pub(crate) use reuse::{Back, InPlace, Ready, Stash};
+
 use super::parked::{Parked, ParkedList};
 use super::{Device, Irp, NtStatus};
 use crate::sync::{OutOfMemory, Pool, Shared, Tagged, tag};
@@ -33,6 +37,17 @@ pub(crate) trait Payload: Send + Unpin + 'static {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     fn completed(&mut self, status: NtStatus, information: usize);
+
+    /// Is dropped where no WSK function may be entered: in a completion routine, because nobody waits for the result (L36).
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    fn discard(self)
+    where
+        Self: Sized,
+    {
+        drop(self);
+    }
 }
 
 /// A socket or a binding, as an operation sees it.
@@ -115,6 +130,13 @@ impl<P: Payload> Op<P> {
         unsafe { (*self.payload.get()).take() }
     }
 
+    /// In a completion routine.
+    fn discard_payload(&self) {
+        if let Some(payload) = self.take_payload() {
+            payload.discard();
+        }
+    }
+
     fn owner(&self) -> Option<&P::Owner> {
         // SAFETY: not written while the operation is out, by the invariant.
         unsafe { (*self.owner.get()).as_ref() }
@@ -138,7 +160,7 @@ impl<P: Payload> Op<P> {
     unsafe fn free_parked(parked: NonNull<Parked>) {
         // SAFETY: claimed: the IRP's reference, which its completion will not take any more.
         let op = unsafe { Shared::<Self>::from_raw(parked.cast::<Self>().as_ptr()) };
-        drop(op.take_payload());
+        op.discard_payload();
     }
 
     /// Completes the IRP ourselves, which frees what IoSetCompletionRoutineEx holds, and then the operation.
@@ -218,7 +240,7 @@ unsafe extern "C" fn completed<P: Payload>(_device: *mut DEVICE_OBJECT, _irp: *m
     let waker = match decision.payload {
         PayloadOwner::Future => op.waker.take(),
         PayloadOwner::Completion => {
-            drop(op.take_payload());
+            op.discard_payload();
             None
         }
     };
@@ -321,12 +343,25 @@ impl<P: Payload> Pending<P> {
         }
     }
 
-    fn take_result(&mut self) -> Option<Done<P>> {
+    /// As a future that leaves the payload in the operation.
+    pub(crate) fn in_place(self) -> InPlace<P> {
+        InPlace(self)
+    }
+
+    fn poll_back(&mut self, context: &mut Context<'_>) -> Poll<Result<Back<P>, NtStatus>> {
+        if let Some(back) = self.take_back() {
+            return Poll::Ready(Ok(back));
+        }
+        let Some(op) = &self.op else { return Poll::Ready(Err(self.failed)) };
+        op.waker.register(context.waker());
+        self.take_back().map_or(Poll::Pending, |back| Poll::Ready(Ok(back)))
+    }
+
+    fn take_back(&mut self) -> Option<Back<P>> {
         let op = self.op.take_if(|op| op.state.is_back())?;
         // SAFETY: back: the result is the future's.
         let status = unsafe { *op.status.get() };
-        let payload = op.take_payload()?;
-        Some(Done { op, payload, status })
+        Some(Back { op, status })
     }
 }
 
@@ -335,12 +370,15 @@ impl<P: Payload> Future for Pending<P> {
     type Output = Result<Done<P>, NtStatus>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(done) = self.take_result() {
-            return Poll::Ready(Ok(done));
+        let Poll::Ready(back) = self.poll_back(context) else { return Poll::Pending };
+        let Back { op, status } = match back {
+            Ok(back) => back,
+            Err(status) => return Poll::Ready(Err(status)),
+        };
+        match op.take_payload() {
+            Some(payload) => Poll::Ready(Ok(Done { op, payload, status })),
+            None => Poll::Ready(Err(status)),
         }
-        let Some(op) = &self.op else { return Poll::Ready(Err(self.failed)) };
-        op.waker.register(context.waker());
-        self.take_result().map_or(Poll::Pending, |done| Poll::Ready(Ok(done)))
     }
 }
 

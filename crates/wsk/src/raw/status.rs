@@ -38,6 +38,10 @@ impl NtStatus {
     pub const INVALID_PARAMETER: Self = Self(0xc000_000d_u32 as i32);
     /// The device is not in a state for this.
     pub const INVALID_DEVICE_STATE: Self = Self(0xc000_0184_u32 as i32);
+    /// A warning: more came than there was room for, and what fits is there.
+    pub const BUFFER_OVERFLOW: Self = Self(0x8000_0005_u32 as i32);
+    /// The provider says that the socket is no longer functional.
+    pub const FILE_FORCED_CLOSED: Self = Self(0xc000_00b6_u32 as i32);
     /// The code of a control request is not known.
     pub const INVALID_DEVICE_REQUEST: Self = Self(0xc000_0010_u32 as i32);
     /// A buffer is smaller than what goes into it.

@@ -27,6 +27,7 @@ pub use events::{Disabling, Event};
 pub use halves::{ReadHalf, WriteHalf};
 pub use listener::{Addresses, TcpListener};
 pub use options::KeepAlive;
+pub(crate) use socket::opened;
 pub use socket::{Family, TcpSocket};
 pub use stream::TcpStream;
 
@@ -70,7 +71,7 @@ impl Streak {
 }
 
 /// Waits for an operation and takes its status for the result. One that fails while its socket is at its end says that.
-async fn finish<P: Payload>(socket: &Socket, pending: Result<Pending<P>, NtStatus>) -> Result<P, IoError> {
+pub(crate) async fn finish<P: Payload>(socket: &Socket, pending: Result<Pending<P>, NtStatus>) -> Result<P, IoError> {
     let ended = |status: NtStatus| if socket.is_ending() { IoError::Detached } else { status.into() };
     let done = pending?.await.map_err(ended)?;
     done.status.ok().map_err(ended)?;
@@ -78,7 +79,7 @@ async fn finish<P: Payload>(socket: &Socket, pending: Result<Pending<P>, NtStatu
 }
 
 /// Waits for an operation that asks for an address.
-async fn address_of(socket: &Socket, pending: Result<Pending<Addressed>, NtStatus>) -> Result<SocketAddr, IoError> {
+pub(crate) async fn address_of(socket: &Socket, pending: Result<Pending<Addressed>, NtStatus>) -> Result<SocketAddr, IoError> {
     let asked = finish(socket, pending).await?;
     asked.0.to_address().ok_or(IoError::Provider(NtStatus::INVALID_PARAMETER))
 }

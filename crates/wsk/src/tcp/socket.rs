@@ -164,7 +164,7 @@ impl TcpSocket {
 }
 
 /// A new socket.
-pub(super) async fn opened(binding: &Binding, kind: Kind, family: Family) -> Result<SocketHandle, OpenError> {
+pub(crate) async fn opened(binding: &Binding, kind: Kind, family: Family) -> Result<SocketHandle, OpenError> {
     let done = open::socket(&binding.0, kind, family.number())?.await?;
     done.status.ok().map_err(|status| match status {
         NtStatus::CANCELLED if !binding.is_open() => OpenError::Detached,

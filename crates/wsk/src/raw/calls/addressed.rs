@@ -34,7 +34,7 @@ pub(super) fn sockaddr_of(payload: *mut Addressed) -> *mut SOCKADDR {
 /// # IRQL
 /// `<= DISPATCH_LEVEL`.
 pub(crate) fn bind(call: Call<'_>, address: RawAddress) -> Result<Pending<Addressed>, NtStatus> {
-    let function = function!(call.WskBind in listening | connection | stream);
+    let function = function!(call.WskBind in listening | connection | stream | datagram);
     let enter = |wsk, address, irp| enter!(function, wsk, sockaddr_of(address), 0, irp);
     // SAFETY: the address is in the payload.
     unsafe { call.start(&mut None, Addressed(address), enter) }.map_err(|(status, _)| status)
@@ -48,7 +48,7 @@ pub(crate) fn bind(call: Call<'_>, address: RawAddress) -> Result<Pending<Addres
 /// # IRQL
 /// `<= DISPATCH_LEVEL`.
 pub(crate) fn local_address(call: Call<'_>) -> Result<Pending<Addressed>, NtStatus> {
-    let function = function!(call.WskGetLocalAddress in listening | connection | stream);
+    let function = function!(call.WskGetLocalAddress in listening | connection | stream | datagram);
     let enter = |wsk, address, irp| enter!(function, wsk, sockaddr_of(address), irp);
     // SAFETY: the address is in the payload.
     unsafe { call.start(&mut None, Addressed(RawAddress::EMPTY), enter) }.map_err(|(status, _)| status)

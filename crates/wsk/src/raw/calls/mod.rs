@@ -1,6 +1,7 @@
 //! The provider's functions, each behind the right that it needs (L12): there is no other way to its tables.
 //!
-//! [`open`] makes sockets; [`addressed`], [`listen`], [`connection`], [`control`] and [`events`] are what can be asked of one.
+//! [`open`] makes sockets; [`addressed`], [`listen`], [`connection`], [`datagram`], [`control`] and [`events`] are what can be
+//! asked of one.
 //!
 //! [`Call`] is the proof for a socket's functions: an [`Enter`] on its binding, and a place *inside* the socket. The
 //! place is given back when the function has returned; the right goes with the operation until its IRP is back (L13).
@@ -10,13 +11,13 @@
 
 use wdk_sys::{IRP, NTSTATUS};
 use wsk_sys::{
-    WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_LISTEN_DISPATCH, WSK_PROVIDER_STREAM_DISPATCH,
-    WSK_SOCKET,
+    WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_DATAGRAM_DISPATCH, WSK_PROVIDER_LISTEN_DISPATCH,
+    WSK_PROVIDER_STREAM_DISPATCH, WSK_SOCKET,
 };
 
 use super::NtStatus;
 use super::binding::Enter;
-use super::op::{self, Arming, Op, Payload, Pending};
+use super::op::{self, Arming, InPlace, Op, Payload, Pending, Ready};
 use super::socket::{Kind, Socket};
 use crate::Detached;
 use crate::sync::Shared;
@@ -24,6 +25,7 @@ use crate::sync::Shared;
 pub(crate) mod addressed;
 pub(crate) mod connection;
 pub(crate) mod control;
+pub(crate) mod datagram;
 pub(crate) mod events;
 pub(crate) mod listen;
 pub(crate) mod open;
@@ -72,6 +74,27 @@ impl<'a> Call<'a> {
         started
     }
 
+    /// As [`start`](Self::start), with an operation that has its payload already.
+    ///
+    /// # Errors
+    /// No arming: the operation stays ready.
+    ///
+    /// # Safety
+    /// As for [`op::start`].
+    unsafe fn start_in_place<P: Payload<Owner = Shared<Socket>>>(
+        mut self,
+        ready: Ready<P>,
+        call: impl FnOnce(*mut WSK_SOCKET, *mut P, *mut IRP) -> NTSTATUS,
+    ) -> Result<InPlace<P>, (NtStatus, Ready<P>)> {
+        let wsk = self.socket.wsk();
+        // SAFETY: as the caller promises; the right goes with the operation.
+        let started = unsafe { ready.start(|payload, irp| call(wsk, payload, irp)) };
+        if started.is_ok() {
+            self.enter.take().map(Enter::transfer);
+        }
+        started.map(Pending::in_place)
+    }
+
     fn connection(&self) -> Option<&'a WSK_PROVIDER_CONNECTION_DISPATCH> {
         // SAFETY: inside an open connection socket, whose table the provider keeps as long as the socket.
         (self.socket.kind() == Kind::Connection).then(|| unsafe { &*(*self.socket.wsk()).Dispatch.cast() })
@@ -85,6 +108,11 @@ impl<'a> Call<'a> {
     fn stream(&self) -> Option<&'a WSK_PROVIDER_STREAM_DISPATCH> {
         // SAFETY: inside an open stream socket, whose table the provider keeps as long as the socket.
         (self.socket.kind() == Kind::Stream).then(|| unsafe { &*(*self.socket.wsk()).Dispatch.cast() })
+    }
+
+    fn datagram(&self) -> Option<&'a WSK_PROVIDER_DATAGRAM_DISPATCH> {
+        // SAFETY: inside an open datagram socket, whose table the provider keeps as long as the socket.
+        (self.socket.kind() == Kind::Datagram).then(|| unsafe { &*(*self.socket.wsk()).Dispatch.cast() })
     }
 
     fn basic(&self) -> &'a WSK_PROVIDER_BASIC_DISPATCH {

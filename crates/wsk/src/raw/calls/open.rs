@@ -4,7 +4,7 @@
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::ffi::c_void;
-use core::ptr::{null, null_mut};
+use core::ptr::null_mut;
 
 use wdk_sys::{IRP, NTSTATUS};
 use wsk_sys::IPPROTO::{IPPROTO_TCP, IPPROTO_UDP};
@@ -18,7 +18,7 @@ use crate::OpenError;
 use crate::raw::NtStatus;
 use crate::raw::address::RawAddress;
 use crate::raw::binding::{Enter, Shell};
-use crate::raw::events::{CONNECTION_EVENTS, LISTEN_EVENTS, STREAM_EVENTS};
+use crate::raw::events::{CONNECTION_EVENTS, DATAGRAM_EVENTS, LISTEN_EVENTS, STREAM_EVENTS};
 use crate::raw::op::{self, Arming, Payload, Pending};
 use crate::raw::socket::{Kind, Reserved, SocketHandle};
 use crate::sync::Shared;
@@ -68,7 +68,7 @@ fn description_of(kind: Kind) -> (u32, u32, u32, *const c_void) {
         Kind::Listen => (stream, tcp, WSK_FLAG_LISTEN_SOCKET, (&raw const LISTEN_EVENTS).cast()),
         Kind::Connection => (stream, tcp, WSK_FLAG_CONNECTION_SOCKET, (&raw const CONNECTION_EVENTS).cast()),
         Kind::Stream => (stream, tcp, WSK_FLAG_STREAM_SOCKET, (&raw const STREAM_EVENTS.0).cast()),
-        Kind::Datagram => (SOCK_DGRAM as _, IPPROTO_UDP as _, WSK_FLAG_DATAGRAM_SOCKET, null()),
+        Kind::Datagram => (SOCK_DGRAM as _, IPPROTO_UDP as _, WSK_FLAG_DATAGRAM_SOCKET, (&raw const DATAGRAM_EVENTS).cast()),
     }
 }
 

@@ -1,0 +1,227 @@
+//! The functions of a datagram socket.
+//!
+//! All that a function is given (buffers, addresses, control data, places for results) is in the payload, and stays there
+//! until the IRP is back.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
+
+use core::net::SocketAddr;
+use core::ptr::null_mut;
+
+use wdk_sys::ULONG;
+use wsk_cmsg::{Control, Family};
+use wsk_sys::{CMSGHDR, MSG_BCAST, MSG_MCAST, MSG_TRUNC, SOCKADDR, WSK_BUF};
+
+use super::{Call, enter, function};
+use crate::raw::address::RawAddress;
+use crate::raw::op::{InPlace, Payload, Ready};
+use crate::raw::socket::Socket;
+use crate::raw::{Buffer, NtStatus};
+use crate::sync::{OutOfMemory, Shared};
+
+/// Room for the control data of one operation.
+#[repr(C, align(8))]
+pub(crate) struct ControlRoom {
+    bytes: [u8; Control::ROOM],
+    /// What is used; for a receive, before it, what there is.
+    length: ULONG,
+}
+
+impl ControlRoom {
+    const fn new() -> Self {
+        Self { bytes: [0; Control::ROOM], length: 0 }
+    }
+
+    /// Writes what goes with a datagram. `false` if it cannot be said for one of that family.
+    pub(crate) fn set(&mut self, control: &Control, family: Family) -> bool {
+        let written = control.write(family, &mut self.bytes);
+        self.length = written.unwrap_or_default() as ULONG;
+        written.is_some()
+    }
+
+    /// For the provider: length and bytes, or nothing.
+    fn for_sending(&mut self) -> (ULONG, *mut CMSGHDR) {
+        match self.length {
+            0 => (0, null_mut()),
+            length => (length, self.bytes.as_mut_ptr().cast()),
+        }
+    }
+
+    fn parse(&self) -> Control {
+        let length = usize::try_from(self.length).unwrap_or_default();
+        // More than there is room for was not written.
+        Control::parse(self.bytes.get(..length).unwrap_or(&self.bytes))
+    }
+}
+
+/// The receiving of a datagram.
+pub(crate) struct ReceiveFrom {
+    buffer: Option<Buffer>,
+    description: WSK_BUF,
+    from: RawAddress,
+    control: ControlRoom,
+    flags: ULONG,
+    truncated: bool,
+}
+
+// SAFETY: the description points to the buffer beside it.
+unsafe impl Send for ReceiveFrom {}
+
+impl Payload for ReceiveFrom {
+    type Owner = Shared<Socket>;
+
+    fn completed(&mut self, status: NtStatus, information: usize) {
+        self.truncated = status == NtStatus::BUFFER_OVERFLOW || self.flags & MSG_TRUNC != 0;
+        let length = if status.is_success() || self.truncated { information } else { 0 };
+        if let Some(buffer) = &mut self.buffer {
+            // SAFETY: the provider says that it has written so many bytes.
+            unsafe { buffer.received(length) };
+        }
+    }
+}
+
+impl ReceiveFrom {
+    /// Makes the operation.
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) fn ready(socket: &Shared<Socket>) -> Result<Ready<Self>, OutOfMemory> {
+        let (from, control) = (RawAddress::EMPTY, ControlRoom::new());
+        Ready::new(socket.clone(), Self { buffer: None, description: NO_BYTES, from, control, flags: 0, truncated: false })
+    }
+
+    pub(crate) fn take_buffer(&mut self) -> Option<Buffer> {
+        self.buffer.take()
+    }
+
+    /// The sender, if the provider has said who it is.
+    pub(crate) fn from(&self) -> Option<SocketAddr> {
+        self.from.to_address()
+    }
+
+    /// What came with it, if it was asked for.
+    pub(crate) fn control(&self) -> Control {
+        if self.control.length == 0 { Control::NONE } else { self.control.parse() }
+    }
+
+    pub(crate) fn is_truncated(&self) -> bool {
+        self.truncated
+    }
+
+    pub(crate) fn is_broadcast(&self) -> bool {
+        self.flags & MSG_BCAST != 0
+    }
+
+    pub(crate) fn is_multicast(&self) -> bool {
+        self.flags & MSG_MCAST != 0
+    }
+}
+
+const NO_BYTES: WSK_BUF = WSK_BUF { Mdl: null_mut(), Offset: 0, Length: 0 };
+
+/// [`WskReceiveFrom`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_receive_from) into all of the
+/// buffer; `with_control` has the control data too.
+///
+/// # Errors
+/// No arming; the buffer comes back.
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+pub(crate) fn receive_from(
+    call: Call<'_>,
+    mut ready: Ready<ReceiveFrom>,
+    buffer: Buffer,
+    with_control: bool,
+) -> Result<InPlace<ReceiveFrom>, (NtStatus, Option<Buffer>)> {
+    let function = function!(call.WskReceiveFrom in datagram);
+    let payload = ready.payload();
+    payload.description = buffer.room();
+    payload.buffer = Some(buffer);
+    payload.flags = 0;
+    payload.from.clear();
+    payload.control.length = if with_control { Control::ROOM as ULONG } else { 0 };
+    let enter = |wsk, payload: *mut ReceiveFrom, irp| {
+        // SAFETY: the payload stays until the IRP is back; no reference outlives this closure.
+        let payload = unsafe { &mut *payload };
+        let (description, from) = (&raw mut payload.description, (&raw mut payload.from).cast::<SOCKADDR>());
+        let control: (*mut ULONG, *mut CMSGHDR) = match with_control {
+            true => (&raw mut payload.control.length, (&raw mut payload.control.bytes).cast()),
+            false => (null_mut(), null_mut()),
+        };
+        enter!(function, wsk, description, 0, from, control.0, control.1, &raw mut payload.flags, irp)
+    };
+    // SAFETY: everything is in the payload.
+    let started = unsafe { call.start_in_place(ready, enter) };
+    started.map_err(|(status, mut ready)| (status, ready.payload().take_buffer()))
+}
+
+/// The sending of a datagram.
+pub(crate) struct SendTo {
+    buffer: Option<Buffer>,
+    description: WSK_BUF,
+    to: RawAddress,
+    control: ControlRoom,
+}
+
+// SAFETY: the description points to the buffer beside it.
+unsafe impl Send for SendTo {}
+
+impl Payload for SendTo {
+    type Owner = Shared<Socket>;
+
+    fn completed(&mut self, _: NtStatus, _: usize) {}
+}
+
+impl SendTo {
+    /// Makes the operation.
+    ///
+    /// # Errors
+    /// No memory.
+    pub(crate) fn ready(socket: &Shared<Socket>) -> Result<Ready<Self>, OutOfMemory> {
+        let (to, control) = (RawAddress::EMPTY, ControlRoom::new());
+        Ready::new(socket.clone(), Self { buffer: None, description: NO_BYTES, to, control })
+    }
+
+    pub(crate) fn take_buffer(&mut self) -> Option<Buffer> {
+        self.buffer.take()
+    }
+
+    /// Where the control data goes.
+    pub(crate) fn control(&mut self) -> &mut ControlRoom {
+        &mut self.control
+    }
+}
+
+/// [`WskSendTo`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_send_to) of what is filled, with
+/// the control data that the operation has; without an address to where the socket's fixed one says.
+///
+/// # Errors
+/// No arming; the buffer comes back.
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+pub(crate) fn send_to(
+    call: Call<'_>,
+    mut ready: Ready<SendTo>,
+    buffer: Buffer,
+    to: Option<SocketAddr>,
+) -> Result<InPlace<SendTo>, (NtStatus, Option<Buffer>)> {
+    let function = function!(call.WskSendTo in datagram);
+    let payload = ready.payload();
+    payload.description = buffer.content();
+    payload.buffer = Some(buffer);
+    if let Some(to) = to {
+        payload.to.set(to);
+    }
+    let enter = |wsk, payload: *mut SendTo, irp| {
+        // SAFETY: the payload stays until the IRP is back; no reference outlives this closure.
+        let payload = unsafe { &mut *payload };
+        let address = if to.is_some() { (&raw mut payload.to).cast::<SOCKADDR>() } else { null_mut() };
+        let (length, control) = payload.control.for_sending();
+        enter!(function, wsk, &raw mut payload.description, 0, address, length, control, irp)
+    };
+    // SAFETY: everything is in the payload.
+    let started = unsafe { call.start_in_place(ready, enter) };
+    started.map_err(|(status, mut ready)| (status, ready.payload().take_buffer()))
+}

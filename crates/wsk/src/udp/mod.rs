@@ -1,0 +1,284 @@
+//! UDP: sockets that send and receive datagrams.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
+
+use core::net::{IpAddr, SocketAddr};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use wsk_cmsg::{Control, Family};
+use wsk_sys::IPPROTO::IPPROTO_IPV6;
+use wsk_sys::IPV6_V6ONLY;
+
+use crate::error::{BindError, IoError, OpenError, TransferError};
+use crate::raw::address::RawAddress;
+use crate::raw::calls::datagram::{self, ReceiveFrom, SendTo};
+use crate::raw::calls::{Call, addressed, control};
+use crate::raw::op::{Back, Ready, Stash};
+use crate::raw::socket::{Kind, SocketHandle};
+use crate::raw::{Buffer, NtStatus};
+use crate::sync::Shared;
+use crate::sync::shared::tagged;
+use crate::tcp::{self, Addresses, address_of, finish};
+use crate::{Binding, Detached, yield_now};
+
+/// How many operations may complete at once, one after the other, before a task lets others run.
+const STREAK: u8 = 32;
+
+/// Operations of each kind that are kept between two uses: as many in flight allocate nothing.
+const KEPT: usize = 8;
+
+/// A datagram socket, bound to an address. Clones are the same socket; the last one closes it.
+///
+/// All operations take `&self`, and any number of them may be in flight. Up to eight of a kind at a time allocate nothing once
+/// they have been used. Each future may be dropped at any point; its buffer goes when the provider has given the IRP back.
+#[derive(Clone)]
+pub struct UdpSocket(Shared<Inner>);
+
+struct Inner {
+    socket: SocketHandle,
+    family: Family,
+    /// Whether an option asks for control data with what is received.
+    with_control: AtomicBool,
+    /// Operations since somebody last let others run. A count that is off by some does no harm.
+    streak: AtomicU8,
+    receives: Stash<ReceiveFrom, KEPT>,
+    sends: Stash<SendTo, KEPT>,
+}
+
+tagged!(Inner, b"WskU");
+
+/// How a datagram was addressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cast {
+    /// To this host.
+    Unicast,
+    /// To all hosts of a link, by a link-layer broadcast or by its address.
+    Broadcast,
+    /// To a group.
+    Multicast,
+}
+
+/// What is known of a received datagram beside its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The sender. On a socket for both families an IPv4 address is mapped into IPv6.
+    pub from: SocketAddr,
+    /// What options have asked for.
+    pub control: Control,
+    /// Whether it was larger than the buffer, and the rest is lost.
+    pub truncated: bool,
+    /// How it was addressed.
+    pub cast: Cast,
+}
+
+impl UdpSocket {
+    /// Makes a socket and binds it to an address. [`Addresses::Both`] lets an IPv6 wildcard serve IPv4 too.
+    ///
+    /// API: [`WskSocket`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_socket),
+    /// [`WskBind`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_bind).
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn bind(binding: &Binding, address: SocketAddr, addresses: Addresses) -> Result<Self, BindError> {
+        let this = Self::open(binding, tcp::Family::of(address)).await.map_err(BindError::Open)?;
+        if address.is_ipv6() {
+            this.set_own_family_only(addresses == Addresses::OwnFamily).await?;
+        }
+        this.bind_to(address).await.map_err(BindError::Bind)?;
+        Ok(this)
+    }
+
+    async fn open(binding: &Binding, family: tcp::Family) -> Result<Self, OpenError> {
+        let inner = Inner {
+            socket: tcp::opened(binding, Kind::Datagram, family).await?,
+            family: if family == tcp::Family::V4 { Family::V4 } else { Family::V6 },
+            with_control: AtomicBool::new(false),
+            streak: AtomicU8::new(0),
+            receives: Stash::new(),
+            sends: Stash::new(),
+        };
+        Ok(Self(Shared::try_new(inner)?))
+    }
+
+    /// A provider without the option has IPv6 alone, or nothing to choose: only the wish for both can fail.
+    async fn set_own_family_only(&self, only: bool) -> Result<(), BindError> {
+        let call = self.call().map_err(|error| BindError::Option(error.into()))?;
+        match finish(&self.0.socket, control::set_option(call, IPPROTO_IPV6 as _, IPV6_V6ONLY, only.into())).await {
+            Err(IoError::Provider(_)) if only => Ok(()),
+            other => other.map(|_| ()).map_err(BindError::Option),
+        }
+    }
+
+    async fn bind_to(&self, address: SocketAddr) -> Result<(), IoError> {
+        finish(&self.0.socket, addressed::bind(self.call()?, RawAddress::new(address))).await.map(|_| ())
+    }
+
+    fn call(&self) -> Result<Call<'_>, Detached> {
+        Call::begin(&self.0.socket)
+    }
+
+    /// The address that it is bound to.
+    ///
+    /// API: [`WskGetLocalAddress`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_get_local_address).
+    ///
+    /// # Errors
+    /// Detach has begun, no memory, or the provider's status.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn local_address(&self) -> Result<SocketAddr, IoError> {
+        address_of(&self.0.socket, addressed::local_address(self.call()?)).await
+    }
+
+    /// Receives one datagram into the buffer. What does not fit of it is lost, and [`Received::truncated`] says so.
+    ///
+    /// API: [`WskReceiveFrom`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_receive_from).
+    ///
+    /// # Errors
+    /// With the buffer: [`IoError::Detached`]; no memory; the provider's status. A status may be about a datagram that was
+    /// sent before (the port is unreachable): the socket can be used on.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn receive_from(&self, buffer: Buffer) -> Result<(Buffer, Received), TransferError> {
+        self.pace().await;
+        let started = match self.start_receive() {
+            Ok((call, ready)) => datagram::receive_from(call, ready, buffer, self.0.with_control.load(Ordering::Relaxed)),
+            Err(error) => return Err(TransferError { error, buffer: Some(buffer) }),
+        };
+        let pending = started.map_err(|(status, buffer)| TransferError { error: status.into(), buffer })?;
+        let mut back = pending.await.map_err(|status| TransferError { error: self.ended(status), buffer: None })?;
+        let received = self.received(&mut back);
+        self.0.receives.put(back);
+        received
+    }
+
+    fn start_receive(&self) -> Result<(Call<'_>, Ready<ReceiveFrom>), IoError> {
+        let call = self.call()?;
+        match self.0.receives.take() {
+            Some(ready) => Ok((call, ready)),
+            None => Ok((call, ReceiveFrom::ready(&self.0.socket).map_err(NtStatus::from)?)),
+        }
+    }
+
+    fn received(&self, back: &mut Back<ReceiveFrom>) -> Result<(Buffer, Received), TransferError> {
+        let status = back.status;
+        let payload = back.payload();
+        let buffer = payload.take_buffer();
+        if !status.is_success() && !payload.is_truncated() {
+            return Err(TransferError { error: self.ended(status), buffer });
+        }
+        match (buffer, payload.from()) {
+            (Some(buffer), Some(from)) => Ok((buffer, describe(from, payload))),
+            (buffer, _) => Err(TransferError { error: IoError::Provider(NtStatus::INVALID_PARAMETER), buffer }),
+        }
+    }
+
+    /// Sends what is filled of the buffer as one datagram, and gives the buffer back when the stack is done with it.
+    ///
+    /// API: [`WskSendTo`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_send_to).
+    ///
+    /// # Errors
+    /// With the buffer: [`IoError::Detached`]; no memory; an IPv6 address on a socket for IPv4
+    /// (STATUS_INVALID_PARAMETER); the provider's status.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn send_to(&self, buffer: Buffer, to: SocketAddr) -> Result<Buffer, TransferError> {
+        self.send_any(buffer, Some(to), &Control::NONE).await
+    }
+
+    /// As [`send_to`](Self::send_to), with control data: source address, ECN, hop limit, or the size of the datagrams into
+    /// which the stack is to cut the buffer.
+    ///
+    /// # Errors
+    /// As for [`send_to`](Self::send_to); also control data that cannot be said for a datagram to that address
+    /// (STATUS_INVALID_PARAMETER).
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn send_to_with(&self, buffer: Buffer, to: SocketAddr, control: &Control) -> Result<Buffer, TransferError> {
+        self.send_any(buffer, Some(to), control).await
+    }
+
+    async fn send_any(&self, buffer: Buffer, to: Option<SocketAddr>, control: &Control) -> Result<Buffer, TransferError> {
+        self.pace().await;
+        let to = match self.0.reachable(to) {
+            Ok(to) => to,
+            Err(error) => return Err(TransferError { error, buffer: Some(buffer) }),
+        };
+        let started = match self.start_send(to, control) {
+            Ok((call, ready)) => datagram::send_to(call, ready, buffer, to),
+            Err(error) => return Err(TransferError { error, buffer: Some(buffer) }),
+        };
+        let pending = started.map_err(|(status, buffer)| TransferError { error: status.into(), buffer })?;
+        let mut back = pending.await.map_err(|status| TransferError { error: self.ended(status), buffer: None })?;
+        let (status, buffer) = (back.status, back.payload().take_buffer());
+        self.0.sends.put(back);
+        match (status.ok(), buffer) {
+            (Ok(()), Some(buffer)) => Ok(buffer),
+            (_, buffer) => Err(TransferError { error: self.ended(status), buffer }),
+        }
+    }
+
+    fn start_send(&self, to: Option<SocketAddr>, control: &Control) -> Result<(Call<'_>, Ready<SendTo>), IoError> {
+        let call = self.call()?;
+        let mut ready = match self.0.sends.take() {
+            Some(ready) => ready,
+            None => SendTo::ready(&self.0.socket).map_err(NtStatus::from)?,
+        };
+        match ready.payload().control().set(control, self.0.family_of(to)) {
+            true => Ok((call, ready)),
+            false => Err(IoError::Provider(NtStatus::INVALID_PARAMETER)),
+        }
+    }
+
+    /// Lets others run when this socket has kept a task going for long.
+    async fn pace(&self) {
+        let count = self.0.streak.load(Ordering::Relaxed);
+        if count < STREAK {
+            self.0.streak.store(count + 1, Ordering::Relaxed);
+            return;
+        }
+        self.0.streak.store(0, Ordering::Relaxed);
+        yield_now().await;
+    }
+
+    /// What an operation's failure means: one that comes from the end of the socket says so.
+    fn ended(&self, status: NtStatus) -> IoError {
+        if self.0.socket.is_ending() || status == NtStatus::FILE_FORCED_CLOSED { IoError::Detached } else { status.into() }
+    }
+}
+
+impl Inner {
+    /// The address as this socket's provider takes it: for a socket for both families IPv4 is mapped into IPv6.
+    fn reachable(&self, to: Option<SocketAddr>) -> Result<Option<SocketAddr>, IoError> {
+        match (self.family, to) {
+            (Family::V6, Some(SocketAddr::V4(v4))) => Ok(Some(SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()))),
+            (Family::V4, Some(SocketAddr::V6(_))) => Err(IoError::Provider(NtStatus::INVALID_PARAMETER)),
+            _ => Ok(to),
+        }
+    }
+
+    /// The IP version that a datagram to that address travels in.
+    fn family_of(&self, to: Option<SocketAddr>) -> Family {
+        match to.map(|to| to.ip().to_canonical()) {
+            Some(IpAddr::V4(_)) => Family::V4,
+            Some(IpAddr::V6(_)) => Family::V6,
+            None => self.family,
+        }
+    }
+}
+
+fn describe(from: SocketAddr, payload: &ReceiveFrom) -> Received {
+    let cast = match (payload.is_broadcast(), payload.is_multicast()) {
+        (true, _) => Cast::Broadcast,
+        (false, true) => Cast::Multicast,
+        (false, false) => Cast::Unicast,
+    };
+    Received { from, control: payload.control(), truncated: payload.is_truncated(), cast }
+}
