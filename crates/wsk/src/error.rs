@@ -46,6 +46,21 @@ pub enum BindError {
     Option(IoError),
     /// The address was refused.
     Bind(IoError),
+    /// Listening itself was refused.
+    Listen(IoError),
+}
+
+/// Why a verdict on a connection request had no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InspectError {
+    /// The request has been dropped meanwhile, by the peer or by the transport.
+    Aborted,
+    /// See [`Detached`].
+    Detached,
+    /// No memory for it.
+    OutOfMemory,
+    /// The provider's answer.
+    Provider(NtStatus),
 }
 
 /// Why no connection came about.
@@ -152,6 +167,15 @@ impl From<NtStatus> for ConnectError {
     }
 }
 
+impl From<NtStatus> for InspectError {
+    fn from(status: NtStatus) -> Self {
+        match status {
+            NtStatus::INSUFFICIENT_RESOURCES => Self::OutOfMemory,
+            other => Self::Provider(other),
+        }
+    }
+}
+
 impl From<NtStatus> for IoError {
     fn from(status: NtStatus) -> Self {
         match status {
@@ -205,12 +229,24 @@ impl fmt::Display for ConnectError {
     }
 }
 
+impl fmt::Display for InspectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Aborted => f.write_str("the request has been dropped"),
+            Self::Detached => Detached.fmt(f),
+            Self::OutOfMemory => f.write_str("no memory for the verdict"),
+            Self::Provider(status) => write!(f, "status {status}"),
+        }
+    }
+}
+
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open(error) => write!(f, "making the socket: {error}"),
             Self::Option(error) => write!(f, "setting an option: {error}"),
             Self::Bind(error) => write!(f, "binding: {error}"),
+            Self::Listen(error) => write!(f, "listening: {error}"),
         }
     }
 }

@@ -24,11 +24,17 @@ mod wait;
 
 pub use allocator_api2;
 pub use client::{Binding, Client, Handler, StaticEvents, Trace, Work};
-pub use error::{AcceptError, BindError, ConnectError, ConnectWithError, Detached, IoError, OpenError, TransferError};
+pub use error::{
+    AcceptError, BindError, ConnectError, ConnectWithError, Detached, InspectError, IoError, OpenError, TransferError,
+};
+pub use raw::inspections::InspectionId;
 pub use raw::{Buffer, Device, NtStatus};
 pub use signal::{Signal, Wait};
 pub use sync::{Executor, Instant, JoinError, JoinHandle, Lane, OutOfMemory, Passive, Runtime, Sleep, SpawnError};
-pub use tcp::{Addresses, Disabling, Event, Family, KeepAlive, Nudge, ReadHalf, TcpListener, TcpSocket, TcpStream, WriteHalf};
+pub use tcp::{
+    Addresses, Disabling, Event, Family, Inspection, Inspector, KeepAlive, ListenOptions, Nudge, ReadHalf, TcpListener,
+    TcpSocket, TcpStream, WriteHalf,
+};
 pub use udp::{Cast, Received, UdpSocket};
 pub use wait::{Either, TimeoutError, first, now, timeout, yield_now};
 pub use wsk_cmsg::{Control, Ecn, PacketInfo};

@@ -5,6 +5,8 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+use wsk_sys::{SOCKADDR, SOCKADDR_IN, SOCKADDR_IN6};
+
 pub(crate) const AF_INET: u16 = 2;
 pub(crate) const AF_INET6: u16 = 23;
 
@@ -63,6 +65,25 @@ impl RawAddress {
             }
             _ => None,
         }
+    }
+
+    /// Copies an address that the provider shows.
+    ///
+    /// # Safety
+    /// Null, or an address that can be read to the length of its family.
+    pub(crate) unsafe fn read(shown: *const SOCKADDR) -> Option<SocketAddr> {
+        // SAFETY: as the caller promises: every address begins with its family.
+        let family = unsafe { shown.cast::<u16>().as_ref() }?;
+        let length = match *family {
+            AF_INET => size_of::<SOCKADDR_IN>(),
+            AF_INET6 => size_of::<SOCKADDR_IN6>(),
+            _ => return None,
+        };
+        // SAFETY: as the caller promises.
+        let bytes = unsafe { core::slice::from_raw_parts(shown.cast::<u8>(), length) };
+        let mut raw = Self::EMPTY;
+        raw.put(0, bytes);
+        raw.to_address()
     }
 
     fn put(&mut self, at: usize, bytes: &[u8]) {

@@ -7,11 +7,12 @@ use core::ffi::c_void;
 
 use wdk_sys::NTSTATUS;
 use wsk_sys::{
-    SOCKADDR, WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_DATAGRAM_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH,
-    WSK_CLIENT_STREAM_DISPATCH, WSK_DATA_INDICATION, WSK_DATAGRAM_INDICATION, WSK_SOCKET,
+    WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_DATAGRAM_DISPATCH, WSK_CLIENT_STREAM_DISPATCH, WSK_DATA_INDICATION,
+    WSK_DATAGRAM_INDICATION,
 };
 
 use super::NtStatus;
+use super::listen_events::LISTEN_EVENTS;
 use super::socket::{GONE, READABLE, Socket};
 use crate::sync::Shared;
 
@@ -20,9 +21,6 @@ pub(super) static CONNECTION_EVENTS: WSK_CLIENT_CONNECTION_DISPATCH = WSK_CLIENT
     WskDisconnectEvent: Some(on_disconnect),
     WskSendBacklogEvent: Some(on_send_backlog),
 };
-
-pub(super) static LISTEN_EVENTS: WSK_CLIENT_LISTEN_DISPATCH =
-    WSK_CLIENT_LISTEN_DISPATCH { WskAcceptEvent: Some(on_accept), WskInspectEvent: None, WskAbortEvent: None };
 
 /// A table that points to the other two.
 pub(super) struct StreamEvents(pub(super) WSK_CLIENT_STREAM_DISPATCH);
@@ -88,26 +86,6 @@ unsafe extern "C" fn on_send_backlog(context: *mut c_void, ideal: wdk_sys::SIZE_
     let socket = unsafe { Shared::<Socket>::clone_raw(context.cast_const().cast()) };
     socket.backlog_changed(ideal as usize);
     NtStatus::SUCCESS.0
-}
-
-/// [`WskAcceptEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_accept_event): it is never
-/// switched on, and nothing is reserved for what it brings (L14).
-///
-/// # Safety
-/// None: it touches nothing.
-///
-/// # IRQL
-/// `<= DISPATCH_LEVEL`.
-unsafe extern "C" fn on_accept(
-    _context: *mut c_void,
-    _flags: u32,
-    _local: *mut SOCKADDR,
-    _remote: *mut SOCKADDR,
-    _socket: *mut WSK_SOCKET,
-    _socket_context: *mut *mut c_void,
-    _socket_dispatch: *mut *const WSK_CLIENT_CONNECTION_DISPATCH,
-) -> NTSTATUS {
-    NtStatus::REQUEST_NOT_ACCEPTED.0
 }
 
 /// [`WskReceiveFromEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_receive_from_event):

@@ -262,6 +262,8 @@ pub(crate) struct Pending<P: Payload> {
     op: Option<Shared<Op<P>>>,
     /// The call's error, if it was parked.
     failed: NtStatus,
+    /// Dropping it asks for nothing.
+    uncancelled: bool,
 }
 
 /// Starts an operation: `call` enters the provider's function with the payload and the IRP. `slot` may hold an operation
@@ -320,14 +322,14 @@ fn returned<P: Payload>(op: Shared<Op<P>>, status: NtStatus) -> Pending<P> {
         owner.parked().remove(link);
     }
     match decision {
-        Returned::Pending => Pending { op: Some(op), failed: status },
+        Returned::Pending => Pending { op: Some(op), failed: status, uncancelled: false },
         Returned::Back => {
             op.leave();
-            Pending { op: Some(op), failed: status }
+            Pending { op: Some(op), failed: status, uncancelled: false }
         }
         Returned::Parked => {
             op.leave();
-            Pending { op: None, failed: status }
+            Pending { op: None, failed: status, uncancelled: false }
         }
     }
 }
@@ -355,6 +357,15 @@ impl<P: Payload> Pending<P> {
         let Some(op) = &self.op else { return Poll::Ready(Err(self.failed)) };
         op.waker.register(context.waker());
         self.take_back().map_or(Poll::Pending, |back| Poll::Ready(Ok(back)))
+    }
+
+    /// From now on dropping it does not ask for cancellation: what was begun takes its course.
+    ///
+    /// # IRQL
+    /// Any.
+    pub(crate) fn uncancelled(mut self) -> Self {
+        self.uncancelled = true;
+        self
     }
 
     fn take_back(&mut self) -> Option<Back<P>> {
@@ -386,6 +397,7 @@ impl<P: Payload> Drop for Pending<P> {
     fn drop(&mut self) {
         let Some(op) = self.op.take() else { return };
         match op.state.dropped() {
+            Dropped::Cancel if self.uncancelled => {}
             Dropped::Cancel => op.irp.cancel(),
             Dropped::Payload => drop(op.take_payload()),
             Dropped::Nothing => {}

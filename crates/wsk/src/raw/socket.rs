@@ -27,6 +27,7 @@ use wsk_lifecycle::table::{Chunk, SlotId};
 use wsk_sys::WSK_SOCKET;
 
 use super::binding::{DrainRight, Enter, Shell};
+use super::listening::Listening;
 use super::op::Owner;
 use super::parked::ParkedList;
 use super::{Irp, NtStatus, calls};
@@ -52,6 +53,8 @@ pub(crate) const ACTIVE: u32 = 32;
 pub(crate) const EVENTS: u32 = 128;
 /// The ideal send backlog has changed.
 pub(crate) const BACKLOG: u32 = 256;
+/// Of a listener: connections that an event brings have their events on.
+pub(crate) const BEQUEATH: u32 = 512;
 
 /// What a socket is for: it says which tables of functions it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +93,8 @@ pub(crate) struct Socket {
     /// The task that waits for the ideal send backlog to change.
     pub(crate) writer: AtomicWaker,
     ideal_backlog: AtomicUsize,
+    /// Of one that listens, or may.
+    listening: Option<Shared<Listening>>,
 }
 
 tagged!(Socket, b"WskS");
@@ -111,6 +116,10 @@ impl Reserved {
     /// `<= DISPATCH_LEVEL`.
     pub(crate) fn new(enter: &Enter, kind: Kind) -> Result<Self, OpenError> {
         let close_irp = Irp::new()?;
+        let listening = match kind {
+            Kind::Listen | Kind::Stream => Some(Shared::try_new(Listening::new())?),
+            Kind::Connection | Kind::Datagram => None,
+        };
         let slot = reserve_slot(enter)?;
         let made = Shared::try_new(Socket {
             shell: enter.shell().clone(),
@@ -127,6 +136,7 @@ impl Reserved {
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
             ideal_backlog: AtomicUsize::new(0),
+            listening,
         });
         let armed = made.map_err(NtStatus::from).and_then(|socket| socket.arm_close().map(|()| socket));
         armed.map(|socket| Self(Some(socket))).map_err(|_| {
@@ -298,6 +308,9 @@ impl Shared<Socket> {
     pub(crate) fn end(&self, flag: u32) {
         self.raise(flag);
         self.writer.wake();
+        if let Some(listening) = &self.listening {
+            listening.inspector.wake();
+        }
     }
 
     /// The provider says how much should be on its way.
@@ -314,7 +327,7 @@ impl Shared<Socket> {
 
     /// Sets a flag that nobody waits for.
     pub(crate) fn mark(&self, flag: u32) {
-        if self.flags.load(Ordering::Relaxed) & flag == 0 {
+        if self.flags.load(Ordering::Relaxed) & flag != flag {
             self.flags.fetch_or(flag, Ordering::Relaxed);
         }
     }
@@ -338,6 +351,16 @@ impl Shared<Socket> {
 impl Socket {
     pub(crate) fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// What it keeps if it listens, or may.
+    pub(crate) fn listening(&self) -> Option<&Listening> {
+        self.listening.as_deref()
+    }
+
+    /// The flags that a connection has because this listener's event brought it.
+    pub(super) fn inherited_flags(&self) -> u32 {
+        if self.flags.load(Ordering::Relaxed) & BEQUEATH == 0 { 0 } else { EVENTS }
     }
 
     /// Whether its end has begun, from whichever side.
@@ -395,6 +418,9 @@ unsafe extern "C" fn closed(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, context
     if let Some(right) = right {
         // Under the right still: what is reclaimed may give slots of the table back (L35).
         socket.parked.reclaim();
+        if let Some(listening) = socket.listening() {
+            listening.give_up();
+        }
         let listed = right.table().lock().remove(socket.slot);
         drop(listed);
         drop(socket);

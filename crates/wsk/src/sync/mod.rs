@@ -15,6 +15,7 @@ mod join;
 mod list;
 mod pool;
 mod queue;
+mod ring;
 #[macro_use]
 pub(crate) mod shared;
 mod spin;
@@ -36,6 +37,7 @@ pub use timer::Sleep;
 
 pub(crate) use dpc::{Dpc, flush_dpcs};
 pub(crate) use queue::{Node, Queue};
+pub(crate) use ring::Ring;
 pub(crate) use thread::Thread;
 pub(crate) use time::{current_processor, processor_count};
 

@@ -18,6 +18,8 @@ use crate::wait::yield_now;
 
 mod events;
 mod halves;
+mod inspect;
+mod listen_options;
 mod listener;
 mod options;
 mod socket;
@@ -25,7 +27,9 @@ mod stream;
 
 pub use events::{Disabling, Event};
 pub use halves::{ReadHalf, WriteHalf};
-pub use listener::{Addresses, TcpListener};
+pub use inspect::{Inspection, Inspector};
+pub use listen_options::{Addresses, ListenOptions};
+pub use listener::TcpListener;
 pub use options::KeepAlive;
 pub(crate) use socket::opened;
 pub use socket::{Family, TcpSocket};

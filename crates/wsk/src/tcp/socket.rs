@@ -5,9 +5,9 @@
 
 use core::net::SocketAddr;
 
-use super::{TcpStream, address_of, finish};
+use super::{ListenOptions, TcpListener, TcpStream, address_of, finish};
 use crate::Binding;
-use crate::error::{ConnectError, ConnectWithError, IoError, OpenError};
+use crate::error::{BindError, ConnectError, ConnectWithError, IoError, OpenError};
 use crate::raw::address::{AF_INET, AF_INET6, RawAddress};
 use crate::raw::calls::{Call, addressed, connection, open};
 use crate::raw::socket::{Kind, SocketHandle};
@@ -149,6 +149,22 @@ impl TcpSocket {
             Ok(()) => Ok((TcpStream::new(self.socket), done.payload.buffer)),
             Err(status) => Err(failed(self.ended(status), Some(done.payload.buffer))),
         }
+    }
+
+    /// Has a [stream socket](Self::stream) listen: at the address, or where it has been bound to. Of the options those
+    /// that come before the binding have no effect on a socket that is bound.
+    /// [`WskListen`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_listen)
+    ///
+    /// # Errors
+    /// See [`BindError`]; STATUS_NOT_SUPPORTED if it is not a stream socket.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn listen(self, local: SocketAddr, options: &ListenOptions) -> Result<TcpListener, BindError> {
+        if self.socket.kind() != Kind::Stream {
+            return Err(BindError::Listen(IoError::Provider(NtStatus::NOT_SUPPORTED)));
+        }
+        TcpListener::listen(self.socket, (!self.bound).then_some(local), options).await
     }
 
     async fn bind_if_not_bound(&mut self, remote: SocketAddr) -> Result<(), ConnectError> {

@@ -7,6 +7,7 @@ use core::ptr::null_mut;
 
 use wsk_sys::{SOCKADDR, WSK_SOCKET};
 
+use super::connection::Bare;
 use super::{Call, enter, function};
 use crate::raw::NtStatus;
 use crate::raw::address::RawAddress;
@@ -62,4 +63,35 @@ pub(crate) fn accept(call: Call<'_>, slot: &mut Option<Shared<Op<Accepting>>>) -
         drop(right);
         status.into()
     })
+}
+
+/// [`WskListen`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_listen), of a bound stream socket.
+///
+/// # Errors
+/// No memory.
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+pub(crate) fn listen(call: Call<'_>) -> Result<Pending<Bare>, NtStatus> {
+    let function = function!(call.WskListen in stream);
+    let enter = |wsk, _, irp| enter!(function, wsk, irp);
+    // SAFETY: there is nothing to keep.
+    unsafe { call.start(&mut None, Bare::new(), enter) }.map_err(|(status, _)| status)
+}
+
+/// Reserves what the accept event will need, as much as the listener has room for.
+///
+/// # Errors
+/// Detach has begun, or there is no memory or slot; what was reserved stays.
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+pub(crate) fn refill(call: &Call<'_>) -> Result<(), OpenError> {
+    let (Some(listening), Some(enter)) = (call.socket.listening(), &call.enter) else { return Err(Detached.into()) };
+    while listening.is_lacking() {
+        // One too many goes while the right is held.
+        let left_over = listening.add(Reserved::new(enter, Kind::Connection)?).err();
+        drop(left_over);
+    }
+    Ok(())
 }

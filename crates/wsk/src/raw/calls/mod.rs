@@ -1,7 +1,7 @@
 //! The provider's functions, each behind the right that it needs (L12): there is no other way to its tables.
 //!
-//! [`open`] makes sockets; [`addressed`], [`listen`], [`connection`], [`datagram`], [`control`] and [`events`] are what can be
-//! asked of one.
+//! [`open`] makes sockets; [`addressed`], [`listen`], [`inspect`], [`connection`], [`datagram`], [`control`] and [`events`]
+//! are what can be asked of one.
 //!
 //! [`Call`] is the proof for a socket's functions: an [`Enter`] on its binding, and a place *inside* the socket. The
 //! place is given back when the function has returned; the right goes with the operation until its IRP is back (L13).
@@ -27,6 +27,7 @@ pub(crate) mod connection;
 pub(crate) mod control;
 pub(crate) mod datagram;
 pub(crate) mod events;
+pub(crate) mod inspect;
 pub(crate) mod listen;
 pub(crate) mod open;
 
