@@ -124,7 +124,7 @@ impl Ancillary {
                 let [a, b, c, d, index @ ..] = array::<8>(content)?;
                 self.local = Some((Ipv4Addr::new(a, b, c, d).into(), u32::from_ne_bytes(index)));
             }
-            (IPPROTO_IPV6, IPV6_PKTINFO, _) => {
+            (IPPROTO_IPV6, IPV6_PKTINFO, true) => {
                 let both = array::<20>(content)?;
                 let address = Ipv6Addr::from(array::<16>(&both[..16])?);
                 self.local = Some((address.into(), u32::from_ne_bytes(array(&both[16..])?)));

@@ -146,6 +146,8 @@ pub struct Faults {
     /// A datagram socket is no longer functional from the next datagram on: its event is called with NULL, its
     /// requests end with STATUS_FILE_FORCED_CLOSED.
     pub break_datagrams: bool,
+    /// So many datagrams find room to be sent; those after them wait until the faults are set anew.
+    pub datagram_room: Option<u32>,
     /// WskDisconnect is answered with this.
     pub refuse_disconnect: Option<NtStatus>,
     /// Every close completes so much later.
@@ -167,6 +169,7 @@ impl Default for Faults {
             refuse_dual_stack: false,
             quiet_truncation: false,
             break_datagrams: false,
+            datagram_room: None,
             refuse_disconnect: None,
             close_delay: None,
             refuse_attach: None,
@@ -192,6 +195,7 @@ pub(super) struct Adversity {
     set: RwLock<Arc<Faults>>,
     counts: [AtomicU64; Function::ALL.len()],
     absent: AtomicU32,
+    room: AtomicU32,
     hooked: AtomicBool,
     hook: Mutex<Option<Hook>>,
 }
@@ -201,6 +205,7 @@ impl Adversity {
     pub(super) fn set(&self, faults: Faults) {
         self.counts.iter().for_each(|count| count.store(0, Ordering::Relaxed));
         self.absent.store(faults.absent_address, Ordering::Relaxed);
+        self.room.store(faults.datagram_room.unwrap_or(0), Ordering::Relaxed);
         let active = faults != Faults::default();
         *self.set.write().unwrap() = Arc::new(faults);
         self.active.store(active, Ordering::Release);
@@ -231,6 +236,16 @@ impl Adversity {
     pub(super) fn address_absent(&self) -> bool {
         let take = |left: u32| left.checked_sub(1);
         self.absent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// How many of so many datagrams there is room for.
+    pub(super) fn datagram_room(&self, wanted: usize) -> usize {
+        if self.current().is_none_or(|faults| faults.datagram_room.is_none()) {
+            return wanted;
+        }
+        let take = |left: u32| Some(left.saturating_sub(wanted as u32));
+        let before = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).unwrap_or(0);
+        wanted.min(before as usize)
     }
 
     /// How many bytes a read may bring.

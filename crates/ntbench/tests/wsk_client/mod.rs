@@ -31,6 +31,7 @@ macro_rules! isolated {
 }
 
 mod datagram;
+pub mod indications;
 mod memory;
 pub use datagram::*;
 pub use memory::*;

@@ -218,12 +218,10 @@ impl Inner {
         if !datagrams.receives.is_empty() {
             return None;
         }
-        let fresh = (datagrams.waiting.is_empty() || datagrams.refused) && self.read_datagrams(BATCH);
-        let datagrams = self.datagrams.as_mut()?;
-        datagrams.refused &= !fresh;
-        if datagrams.refused {
-            return None;
+        if datagrams.waiting.is_empty() {
+            self.read_datagrams(BATCH);
         }
+        let datagrams = self.datagrams.as_mut()?;
         let flags = flags(&datagrams.waiting.front()?.received);
         let mut batch = Vec::new();
         while batch.len() < BATCH
@@ -234,21 +232,19 @@ impl Inner {
         Some(Told { call, list: Some(List::of(batch, &datagrams.options.wanted, family)), flags })
     }
 
-    /// The client left datagrams: they wait for a WskReceiveFrom, and for the event, which is switched off unless it is
-    /// static.
+    /// The client left datagrams: they wait for a WskReceiveFrom. The event is switched off, and told of them when it is
+    /// on again; a static one stays on for what comes next.
     fn not_accepted_datagrams(&mut self, list: List) {
         let is_static = self.events.fixed & WSK_EVENT_RECEIVE_FROM != 0;
         let over = self.phase == Phase::Over;
         let Some(datagrams) = self.datagrams.as_mut().filter(|_| !over) else { return };
-        for one in list.datagrams().rev() {
-            datagrams.waiting.push_front(one);
-        }
         if is_static {
-            datagrams.refused = true;
-            let more = datagrams.waiting.len().saturating_sub(LEFT);
-            datagrams.waiting.drain(..more);
-        } else {
-            self.events.enabled &= !WSK_EVENT_RECEIVE_FROM;
+            datagrams.left.extend(list.datagrams());
+            let more = datagrams.left.len().saturating_sub(LEFT);
+            datagrams.left.drain(..more);
+            return;
         }
+        list.datagrams().rev().for_each(|one| datagrams.waiting.push_front(one));
+        self.events.enabled &= !WSK_EVENT_RECEIVE_FROM;
     }
 }

@@ -70,6 +70,11 @@ fn flags(received: &Received) -> u32 {
     }
 }
 
+/// Whether an address is where a datagram came from.
+fn is_from(received: &Received, address: SocketAddr) -> bool {
+    (received.from.ip(), received.from.port()) == (address.ip(), address.port())
+}
+
 /// What a datagram socket has. All of it is guarded by the socket's lock.
 #[derive(Default)]
 pub(super) struct Datagrams {
@@ -77,8 +82,8 @@ pub(super) struct Datagrams {
     sends: VecDeque<SendTo>,
     /// Received, and taken by no request yet.
     waiting: VecDeque<Datagram>,
-    /// What waits was not accepted by a static event: it is indicated again with what comes next.
-    refused: bool,
+    /// Not accepted by a static event, which will not be told of them again.
+    left: VecDeque<Datagram>,
     /// Lists that the client keeps.
     retained: Vec<List>,
     /// The client has been told that the socket is gone.
@@ -119,11 +124,12 @@ impl Datagrams {
     /// The socket is closed: nobody will ask for what waits.
     pub(super) fn forget(&mut self) {
         self.waiting.clear();
+        self.left.clear();
     }
 
     /// Whether a datagram is for this socket.
-    fn takes(&self, from: SocketAddr) -> bool {
-        self.remote.is_none_or(|remote| (remote.ip(), remote.port()) == (from.ip(), from.port()))
+    fn takes(&self, received: &Received) -> bool {
+        self.remote.is_none_or(|remote| is_from(received, remote))
     }
 
     /// Takes a datagram in, which may be several.
@@ -161,7 +167,7 @@ impl Inner {
             self.link.ready.readable = read == count;
             let before = datagrams.waiting.len();
             for slot in &mut slots[..read] {
-                if let Some(received) = slot.received.take().filter(|one| datagrams.takes(one.from)) {
+                if let Some(received) = slot.received.take().filter(|one| datagrams.takes(one)) {
                     datagrams.admit(received, &slot.room[..received.bytes]);
                 }
             }

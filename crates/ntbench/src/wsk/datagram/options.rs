@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use nt_abi::NtStatus;
 use nt_abi::wsk::*;
 
+use super::{Datagram, is_from};
 use crate::wsk::address;
 use crate::wsk::ancillary::Wanted;
 use crate::wsk::control::Control;
@@ -221,9 +222,9 @@ impl Socket {
         }
         datagrams.remote = to;
         // What has been read already is from anybody.
-        let mut waiting = std::mem::take(&mut datagrams.waiting);
-        waiting.retain(|one| datagrams.takes(one.received.from));
-        datagrams.waiting = waiting;
+        let keep = |one: &Datagram| to.is_none_or(|to| is_from(&one.received, to));
+        datagrams.waiting.retain(keep);
+        datagrams.left.retain(keep);
         Ok(0)
     }
 

@@ -129,7 +129,7 @@ impl Socket {
         }
         loop {
             let datagrams = inner.datagrams.as_mut()?;
-            if let Some(waits) = datagrams.waiting.pop_front() {
+            if let Some(waits) = datagrams.left.pop_front().or_else(|| datagrams.waiting.pop_front()) {
                 let (bytes, room) = (waits.bytes(), one.buffers.len());
                 let mut received = waits.received;
                 received.cut = bytes.len() > room;
@@ -146,7 +146,7 @@ impl Socket {
                 return None;
             }
             match inner.link.receive_from(&one.buffers) {
-                Ok(received) if datagrams.takes(received.from) => {
+                Ok(received) if datagrams.takes(&received) => {
                     return Some(self.delivered(&received, one, &datagrams.options.wanted));
                 }
                 Ok(received) => self.discard(&received),

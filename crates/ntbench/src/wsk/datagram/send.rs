@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use nt_abi::NtStatus;
 
@@ -13,6 +14,9 @@ use crate::wsk::request::{Outcome, Request, wait_in};
 use crate::wsk::socket::Socket;
 use crate::wsk::state::{Ended, Inner, Link};
 use crate::wsk::transport::Ancillary;
+
+/// How long to wait before trying again when a fault takes all the room.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// A WskSendTo or WskSendMessages that waits.
 pub(super) struct SendTo {
@@ -59,7 +63,7 @@ impl Socket {
         };
         let first = datagrams.sends.is_empty();
         let mut one = SendTo { request, messages, sent: 0, done: 0, to, with, lost: None };
-        if first && let Some((status, information)) = self.advance_send_to(&mut inner.link, &mut one) {
+        if first && let Some((status, information)) = self.advance_send_to(&mut inner, &mut one) {
             return Outcome::Done(one.request, status, information);
         }
         let Some(datagrams) = &mut inner.datagrams else { return Outcome::Done(one.request, NtStatus::CANCELLED, 0) };
@@ -71,22 +75,27 @@ impl Socket {
     }
 
     /// Sends what there is room for; how the request ends, if it does.
-    fn advance_send_to(&self, link: &mut Link, one: &mut SendTo) -> Option<Ended> {
-        if let Some(status) = link.failure {
+    fn advance_send_to(&self, inner: &mut Inner, one: &mut SendTo) -> Option<Ended> {
+        if let Some(status) = inner.link.failure {
             return Some((status, one.done));
         }
         while one.sent < one.messages.len() {
             let rest = &one.messages[one.sent..];
-            match link.send_datagrams(rest, one.to, &one.with) {
+            let rest = &rest[..self.shared.faults.datagram_room(rest.len().min(BATCH))];
+            if rest.is_empty() {
+                self.nudge(inner, RETRY);
+                return None;
+            }
+            match inner.link.send_datagrams(rest, one.to, &one.with) {
                 Ok(count) => {
-                    for sent in &rest[..count.min(rest.len())] {
+                    for sent in &rest[..count] {
                         one.done += sent.len();
                         self.shared.counters.datagram_sent(sent.len());
                     }
                     one.sent += count;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    link.ready.writable = false;
+                    inner.link.ready.writable = false;
                     return None;
                 }
                 Err(error) => return Some((address::status(&error), one.done)),
@@ -103,7 +112,7 @@ impl Socket {
             let sends = &mut inner.datagrams.as_mut()?.sends;
             let at = sends.iter().position(|one| one.lost.is_none())?;
             let mut one = sends.remove(at)?;
-            let ended = self.advance_send_to(&mut inner.link, &mut one);
+            let ended = self.advance_send_to(inner, &mut one);
             match ended {
                 Some((status, information)) if one.request.claim() => {
                     return Some(Step::Complete(one.request, status, information));
@@ -120,14 +129,14 @@ impl Socket {
 }
 
 impl Link {
-    /// Sends some of the messages, at least one; how many.
+    /// Sends some of the messages, of which there is one at least; how many.
     fn send_datagrams(&self, messages: &[Buffers], to: SocketAddr, with: &Ancillary) -> io::Result<usize> {
         let endpoint = self.endpoint.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         if let [single] = messages {
             let once = |pieces: &[IoSlice<'_>], total| (total == single.len()).then(|| endpoint.send_many(&[pieces], to, with));
             return single.read(once).unwrap_or_else(|| endpoint.send_many(&[&single.slices()], to, with));
         }
-        let slices: Vec<_> = messages.iter().take(BATCH).map(Buffers::slices).collect();
+        let slices: Vec<_> = messages.iter().map(Buffers::slices).collect();
         let pieces: Vec<&[IoSlice<'_>]> = slices.iter().map(Vec::as_slice).collect();
         endpoint.send_many(&pieces, to, with)
     }
