@@ -11,6 +11,7 @@
 
 mod failure;
 mod tcp;
+mod udp;
 
 use core::net::SocketAddr;
 
@@ -48,6 +49,7 @@ macro_rules! scenarios {
 
 scenarios! {
     tcp: echo_once;
+    udp: echo;
 }
 
 /// Says where a scenario listens: `exercise: <name>: at <address>`.
