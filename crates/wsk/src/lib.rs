@@ -28,14 +28,14 @@ pub use error::{
     AcceptError, BindError, ConnectError, ConnectWithError, Detached, InspectError, IoError, OpenError, TransferError,
 };
 pub use raw::inspections::InspectionId;
-pub use raw::{Buffer, Device, NtStatus};
+pub use raw::{Batch, Buffer, Device, NtStatus};
 pub use signal::{Signal, Wait};
 pub use sync::{Executor, Instant, JoinError, JoinHandle, Lane, OutOfMemory, Passive, Runtime, Sleep, SpawnError};
 pub use tcp::{
     Addresses, Disabling, Event, Family, Inspection, Inspector, KeepAlive, ListenOptions, Nudge, ReadHalf, TcpListener,
     TcpSocket, TcpStream, WriteHalf,
 };
-pub use udp::{Cast, Received, UdpSocket};
+pub use udp::{BatchError, BindOptions, Cast, Received, Sent, UdpSocket};
 pub use wait::{Either, TimeoutError, first, now, timeout, yield_now};
 pub use wsk_cmsg::{Control, Ecn, PacketInfo};
 pub use wsk_lifecycle::registration::State;

@@ -10,6 +10,7 @@
 #![allow(unsafe_code)] // calls WSK and the NMR, which work with pointers
 
 pub(crate) mod address;
+mod batch;
 pub(crate) mod binding;
 mod bugcheck;
 pub(crate) mod calls;
@@ -29,6 +30,7 @@ mod parked;
 pub(crate) mod socket;
 mod status;
 
+pub use batch::Batch;
 pub use irp::Device;
 pub use mdl::Buffer;
 pub use status::NtStatus;

@@ -3,17 +3,17 @@
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
+use core::future::Future;
 use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use wsk_cmsg::{Control, Family};
-use wsk_sys::IPPROTO::IPPROTO_IPV6;
-use wsk_sys::IPV6_V6ONLY;
 
 use crate::error::{BindError, IoError, OpenError, TransferError};
 use crate::raw::address::RawAddress;
 use crate::raw::calls::datagram::{self, ReceiveFrom, SendTo};
-use crate::raw::calls::{Call, addressed, control};
+use crate::raw::calls::messages::SendMessages;
+use crate::raw::calls::{Call, addressed};
 use crate::raw::op::{Back, Ready, Stash};
 use crate::raw::socket::{Kind, SocketHandle};
 use crate::raw::{Buffer, NtStatus};
@@ -21,6 +21,12 @@ use crate::sync::Shared;
 use crate::sync::shared::tagged;
 use crate::tcp::{self, Addresses, address_of, finish};
 use crate::{Binding, Detached, yield_now};
+
+mod batch;
+mod options;
+
+pub use batch::{BatchError, Sent};
+pub use options::BindOptions;
 
 /// How many operations may complete at once, one after the other, before a task lets others run.
 const STREAK: u8 = 32;
@@ -38,12 +44,19 @@ pub struct UdpSocket(Shared<Inner>);
 struct Inner {
     socket: SocketHandle,
     family: Family,
+    /// Whether it is for both families.
+    both: bool,
+    /// Whether the fixed destination, if there is one, is reached by IPv4.
+    fixed_v4: AtomicBool,
     /// Whether an option asks for control data with what is received.
     with_control: AtomicBool,
+    /// The provider has no WskSendMessages.
+    single_only: AtomicBool,
     /// Operations since somebody last let others run. A count that is off by some does no harm.
     streak: AtomicU8,
     receives: Stash<ReceiveFrom, KEPT>,
     sends: Stash<SendTo, KEPT>,
+    batches: Stash<SendMessages, KEPT>,
 }
 
 tagged!(Inner, b"WskU");
@@ -84,33 +97,38 @@ impl UdpSocket {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub async fn bind(binding: &Binding, address: SocketAddr, addresses: Addresses) -> Result<Self, BindError> {
-        let this = Self::open(binding, tcp::Family::of(address)).await.map_err(BindError::Open)?;
-        if address.is_ipv6() {
-            this.set_own_family_only(addresses == Addresses::OwnFamily).await?;
-        }
+        Self::bind_with(binding, address, &BindOptions::new().addresses(addresses)).await
+    }
+
+    /// Makes a socket and binds it to an address, in a certain way.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn bind_with(binding: &Binding, address: SocketAddr, options: &BindOptions) -> Result<Self, BindError> {
+        let both = address.is_ipv6() && options.serves_both();
+        let this = Self::open(binding, tcp::Family::of(address), both).await.map_err(BindError::Open)?;
+        this.set_before_bind(options).await?;
         this.bind_to(address).await.map_err(BindError::Bind)?;
         Ok(this)
     }
 
-    async fn open(binding: &Binding, family: tcp::Family) -> Result<Self, OpenError> {
+    async fn open(binding: &Binding, family: tcp::Family, both: bool) -> Result<Self, OpenError> {
         let inner = Inner {
             socket: tcp::opened(binding, Kind::Datagram, family).await?,
             family: if family == tcp::Family::V4 { Family::V4 } else { Family::V6 },
+            both,
+            fixed_v4: AtomicBool::new(family == tcp::Family::V4),
             with_control: AtomicBool::new(false),
+            single_only: AtomicBool::new(false),
             streak: AtomicU8::new(0),
             receives: Stash::new(),
             sends: Stash::new(),
+            batches: Stash::new(),
         };
         Ok(Self(Shared::try_new(inner)?))
-    }
-
-    /// A provider without the option has IPv6 alone, or nothing to choose: only the wish for both can fail.
-    async fn set_own_family_only(&self, only: bool) -> Result<(), BindError> {
-        let call = self.call().map_err(|error| BindError::Option(error.into()))?;
-        match finish(&self.0.socket, control::set_option(call, IPPROTO_IPV6 as _, IPV6_V6ONLY, only.into())).await {
-            Err(IoError::Provider(_)) if only => Ok(()),
-            other => other.map(|_| ()).map_err(BindError::Option),
-        }
     }
 
     async fn bind_to(&self, address: SocketAddr) -> Result<(), IoError> {
@@ -188,11 +206,11 @@ impl UdpSocket {
     ///
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
-    pub async fn send_to(&self, buffer: Buffer, to: SocketAddr) -> Result<Buffer, TransferError> {
-        self.send_any(buffer, Some(to), &Control::NONE).await
+    pub fn send_to(&self, buffer: Buffer, to: SocketAddr) -> impl Future<Output = Result<Buffer, TransferError>> + Send {
+        self.send_any(buffer, Some(to), &Control::NONE)
     }
 
-    /// As [`send_to`](Self::send_to), with control data: source address, ECN, hop limit, or the size of the datagrams into
+    /// As [`send_to`](Self::send_to), with control data: source address, ECN, traffic class, or the size of the datagrams into
     /// which the stack is to cut the buffer.
     ///
     /// # Errors
@@ -201,8 +219,35 @@ impl UdpSocket {
     ///
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
-    pub async fn send_to_with(&self, buffer: Buffer, to: SocketAddr, control: &Control) -> Result<Buffer, TransferError> {
-        self.send_any(buffer, Some(to), control).await
+    pub fn send_to_with(
+        &self,
+        buffer: Buffer,
+        to: SocketAddr,
+        control: &Control,
+    ) -> impl Future<Output = Result<Buffer, TransferError>> + Send {
+        self.send_any(buffer, Some(to), control)
+    }
+
+    /// Sends to the destination that [`set_remote`](Self::set_remote) or [`set_send_to`](Self::set_send_to) has fixed.
+    ///
+    /// # Errors
+    /// As for [`send_to`](Self::send_to); without a fixed destination the provider's status.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub fn send(&self, buffer: Buffer) -> impl Future<Output = Result<Buffer, TransferError>> + Send {
+        self.send_any(buffer, None, &Control::NONE)
+    }
+
+    /// As [`send`](Self::send), with control data.
+    ///
+    /// # Errors
+    /// As for [`send_to_with`](Self::send_to_with).
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub fn send_with(&self, buffer: Buffer, control: &Control) -> impl Future<Output = Result<Buffer, TransferError>> + Send {
+        self.send_any(buffer, None, control)
     }
 
     async fn send_any(&self, buffer: Buffer, to: Option<SocketAddr>, control: &Control) -> Result<Buffer, TransferError> {
@@ -269,7 +314,8 @@ impl Inner {
         match to.map(|to| to.ip().to_canonical()) {
             Some(IpAddr::V4(_)) => Family::V4,
             Some(IpAddr::V6(_)) => Family::V6,
-            None => self.family,
+            None if self.fixed_v4.load(Ordering::Relaxed) => Family::V4,
+            None => Family::V6,
         }
     }
 }

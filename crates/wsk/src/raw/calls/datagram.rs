@@ -11,14 +11,45 @@ use core::ptr::null_mut;
 
 use wdk_sys::ULONG;
 use wsk_cmsg::{Control, Family};
-use wsk_sys::{CMSGHDR, MSG_BCAST, MSG_MCAST, MSG_TRUNC, SOCKADDR, WSK_BUF};
+use wsk_sys::WSK_CONTROL_SOCKET_TYPE::WskIoctl;
+use wsk_sys::{CMSGHDR, IOC_IN, IOC_WSK, MSG_BCAST, MSG_MCAST, MSG_TRUNC, SOCKADDR, SOCKADDR_IN, SOCKADDR_IN6, WSK_BUF};
 
+use super::addressed::Addressed;
 use super::{Call, enter, function};
 use crate::raw::address::RawAddress;
-use crate::raw::op::{InPlace, Payload, Ready};
+use crate::raw::op::{InPlace, Payload, Pending, Ready};
 use crate::raw::socket::Socket;
 use crate::raw::{Buffer, NtStatus};
 use crate::sync::{OutOfMemory, Shared};
+
+/// SIO_WSK_SET_REMOTE_ADDRESS. (Bindings have no macros with parameters.)
+pub(crate) const SET_REMOTE_ADDRESS: u32 = IOC_IN | IOC_WSK | 1;
+/// SIO_WSK_SET_SENDTO_ADDRESS.
+pub(crate) const SET_SENDTO_ADDRESS: u32 = IOC_IN | IOC_WSK | 6;
+
+/// [`WskControlSocket`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_control_socket), WskIoctl, for
+/// a code that takes an address, or none.
+///
+/// # Errors
+/// No memory.
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+pub(crate) fn fix_address(call: Call<'_>, code: u32, address: Option<SocketAddr>) -> Result<Pending<Addressed>, NtStatus> {
+    let table = call.basic();
+    let size = match address {
+        None => 0,
+        Some(SocketAddr::V4(_)) => size_of::<SOCKADDR_IN>(),
+        Some(SocketAddr::V6(_)) => size_of::<SOCKADDR_IN6>(),
+    };
+    let enter = |wsk, input: *mut Addressed, irp| {
+        let input = if size == 0 { null_mut() } else { input.cast() };
+        enter!(table.WskControlSocket, wsk, WskIoctl, code, 0, size as _, input, 0, null_mut(), null_mut(), irp)
+    };
+    let payload = Addressed(address.map_or(RawAddress::EMPTY, RawAddress::new));
+    // SAFETY: the address is in the payload.
+    unsafe { call.start(&mut None, payload, enter) }.map_err(|(status, _)| status)
+}
 
 /// Room for the control data of one operation.
 #[repr(C, align(8))]
@@ -29,7 +60,7 @@ pub(crate) struct ControlRoom {
 }
 
 impl ControlRoom {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self { bytes: [0; Control::ROOM], length: 0 }
     }
 
@@ -41,7 +72,7 @@ impl ControlRoom {
     }
 
     /// For the provider: length and bytes, or nothing.
-    fn for_sending(&mut self) -> (ULONG, *mut CMSGHDR) {
+    pub(super) fn for_sending(&mut self) -> (ULONG, *mut CMSGHDR) {
         match self.length {
             0 => (0, null_mut()),
             length => (length, self.bytes.as_mut_ptr().cast()),

@@ -1,6 +1,6 @@
 //! The provider's functions, each behind the right that it needs (L12): there is no other way to its tables.
 //!
-//! [`open`] makes sockets; [`addressed`], [`listen`], [`inspect`], [`connection`], [`datagram`], [`control`] and [`events`]
+//! [`open`] makes sockets; [`addressed`], [`listen`], [`inspect`], [`connection`], [`datagram`], [`messages`], [`control`] and [`events`]
 //! are what can be asked of one.
 //!
 //! [`Call`] is the proof for a socket's functions: an [`Enter`] on its binding, and a place *inside* the socket. The
@@ -29,6 +29,7 @@ pub(crate) mod datagram;
 pub(crate) mod events;
 pub(crate) mod inspect;
 pub(crate) mod listen;
+pub(crate) mod messages;
 pub(crate) mod open;
 
 /// The right to enter one function of one socket.
