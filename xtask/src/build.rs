@@ -93,6 +93,24 @@ pub fn check() -> Result<()> {
     run(builder.lint().arg("--lib").args(checked.flat_map(|name| ["--package", name])))
 }
 
+/// Documents every crate and takes warnings for errors; drivers, which nobody links to, with what is private in them. What
+/// needs a kit lands in the drivers' target folder.
+pub fn document() -> Result<()> {
+    let builder = Builder::prepare()?;
+    let (libraries, drivers) = (["wsk-sys", "wsk"].map(str::to_owned), packages()?);
+    let mut host = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    host.current_dir(root()).args(["doc", "--workspace"]);
+    host.args(libraries.iter().chain(&drivers).flat_map(|name| ["--exclude", name]));
+    let mut of_libraries = builder.documenting(&libraries);
+    let mut of_drivers = builder.documenting(&drivers);
+    for cargo in [&mut host, &mut of_libraries, of_drivers.arg("--document-private-items")] {
+        run(cargo.arg("--no-deps").arg("--keep-going").env("RUSTDOCFLAGS", "-Dwarnings"))?;
+    }
+    let (host, kernel) = (target("doc/ntbench"), target("driver").join(TARGET).join("doc/wsk"));
+    println!("documentation: {}, {}", kernel.join("index.html").display(), host.join("index.html").display());
+    Ok(())
+}
+
 /// What cargo leaves in its folders becomes a driver's usual set of files, called after the package.
 fn collect(name: &str, profile: Profile) -> Result<Artifacts> {
     let (from, to) = (output(profile), target(name).join(profile.to_string()));
@@ -149,6 +167,16 @@ impl Builder {
                 cargo
             }
         }
+    }
+
+    /// The command of cargo that documents these packages.
+    fn documenting(&self, packages: &[String]) -> Command {
+        let mut cargo = self.cargo("doc");
+        cargo.args(packages.iter().flat_map(|name| ["--package", name]));
+        if let Rust::FromSource { rustc } = &self.toolchain.rust {
+            cargo.env("RUSTDOC", rustc.with_file_name("rustdoc"));
+        }
+        cargo
     }
 
     fn cargo(&self, command: &str) -> Command {

@@ -27,6 +27,8 @@ enum XtaskCommand {
     Build(BuildArguments),
     /// Check wsk-sys, wsk and the drivers quickly, without linking (with clippy where it is installed)
     Check,
+    /// Document every crate; a warning is an error
+    Doc,
     /// The hand-made kit in sdk/, and what it makes of the driver
     #[command(subcommand)]
     Kit(KitCommand),
@@ -65,6 +67,7 @@ pub fn run() -> Result<ExitCode> {
     match CommandLine::parse().command {
         XtaskCommand::Build(arguments) => build_driver(&arguments),
         XtaskCommand::Check => build::check().map(|()| ExitCode::SUCCESS),
+        XtaskCommand::Doc => build::document().map(|()| ExitCode::SUCCESS),
         XtaskCommand::Kit(KitCommand::Check) => check_kit().map(|()| ExitCode::SUCCESS),
         XtaskCommand::Scene(command) => scenes::run(&command),
         XtaskCommand::Tidy => tidy::run(),

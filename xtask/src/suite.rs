@@ -22,6 +22,7 @@ pub fn test() -> Result<ExitCode> {
     step("tidy", tidied)?;
     step("kit: layouts, constants, imports, panic sites", commands::check_kit)?;
     step("lints of what runs in the kernel", build::check)?;
+    step("documentation of every crate", build::document)?;
     let release = step("driver, release", || build::driver(Profile::Release))?;
     let debug = step("driver, debug", || build::driver(Profile::Debug))?;
     let mut count = Count::default();

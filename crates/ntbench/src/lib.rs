@@ -5,7 +5,7 @@
 //! [`Driver::unload`]. A bench is one per process, for the kernel's functions are global: a test that uses one runs in
 //! a process of its own, by [`rusty_fork`]'s `rusty_fork_test!`.
 //!
-//! From the top down: [`bench`] and [`driver`] are the interface; [`wsk`] is the network; `io`, `ps`, `mm`, `ex`, `ke`,
+//! From the top down: [`bench`](mod@bench) and [`driver`] are the interface; [`wsk`] is the network; `io`, `ps`, `mm`, `ex`, `ke`,
 //! `ob`, `rtl`, `registry`, `dbg` are the kernel, one file per component; [`image`] is the loader; [`callout`] is how
 //! the bench enters a driver; [`verifier`], [`trace`], [`fault`], [`profile`] are what a bench has and a machine has not.
 

@@ -59,7 +59,7 @@ impl<T, A: Allocator> Chunk<T, A> {
 /// Slots for sockets.
 ///
 /// # Invariants
-/// The vacant slots of all chunks form one list that starts at `vacant` and ends with [`END`].
+/// The vacant slots of all chunks form one list that starts at `vacant` and ends with `END`.
 pub struct Table<T, A: Allocator> {
     chunks: Box<[Option<Chunk<T, A>>; MAX_CHUNKS], A>,
     chunk_count: usize,

@@ -1,7 +1,7 @@
 //! A driver that runs one scenario of the `wsk` library for each binding, and prints how it went.
 //!
 //! The settings `Scenario` (REG_SZ) and `Target` (REG_SZ, address:port of the peer on the host) say which. A scenario is an
-//! `async fn(&Binding, SocketAddr) -> Outcome` in the module of its feature, listed in [`scenarios!`]; it prints
+//! `async fn(&Binding, SocketAddr) -> Outcome` in the module of its feature, listed in `scenarios!`; it prints
 //! `exercise: <name>: ok` or `exercise: <name>: FAILED: <why>`, and with [`at`] where it listens (with [`say`] anything else). The host's side is
 //! `tests/tests/support/exercise.rs`.
 //!

@@ -1,7 +1,7 @@
 //! Pool memory, by tag, with who allocated each block; overruns, late writes, wrong frees and leaks are found.
 //!
-//! A block lies between two canaries. A freed one is filled with a pattern and kept for a while ([`quarantine`]); with
-//! special pool it lies before a guard page and becomes inaccessible when freed ([`special`]).
+//! A block lies between two canaries. A freed one is filled with a pattern and kept for a while (`quarantine`); with
+//! special pool it lies before a guard page and becomes inaccessible when freed (`special`).
 #![allow(unsafe_code)] // Memory is allocated, filled and checked.
 
 mod quarantine;

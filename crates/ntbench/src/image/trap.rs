@@ -3,7 +3,7 @@
 //! A fault in a driver's code, in code of the bench that a driver called with a bad pointer, or at an address of an
 //! image that is gone ends the run as a violation. Every other fault goes to whoever handled it before.
 //!
-//! The handler itself only notes the fault and lets the thread go on in [`report`], on a stack of its own: naming the
+//! The handler itself only notes the fault and lets the thread go on in `report`, on a stack of its own: naming the
 //! place reads the PDB, which takes more than a signal stack has.
 #![allow(unsafe_code)] // A signal handler.
 

@@ -1,6 +1,6 @@
 //! I/O request packets: allocation, reuse, sending, and what became of each.
 //!
-//! Every IRP is the bench's, with a [`Header`] before it: its state, its last steps, who allocated it. On the path of
+//! Every IRP is the bench's, with a `Header` before it: its state, its last steps, who allocated it. On the path of
 //! data nothing else is touched; the table of live IRPs is for leaks and is used by allocation and freeing alone.
 #![allow(unsafe_code)] // IRPs are shared with drivers.
 

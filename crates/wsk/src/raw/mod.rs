@@ -4,8 +4,8 @@
 //! From the bottom up: [`status`], [`bugcheck`] and [`address`] are plain values; [`irp`] and [`mdl`] own kernel objects;
 //! [`op`] is an IRP in flight with its buffers (L13, L35, L37) and [`parked`] the list of those that a rule-breaking
 //! provider kept; [`binding`] is one attachment with its rights (L12-L21); [`socket`] one socket from reservation to the
-//! return of its close (L23-L25), and [`listening`] what one that listens keeps for its callbacks; [`calls`] are the functions of the provider, each behind the right that it needs;
-//! [`client`] is the registration (L01-L11, L27-L33); `entry` and `parameters` are the entry points and the registry key of a
+//! return of its close (L23-L25), and [`listening`] what one that listens keeps for its callbacks; [`calls`] are the
+//! functions of the provider, each behind the right that it needs; [`client`] is the registration (L01-L11, L27-L33); `entry` and `parameters` are the entry points and the registry key of a
 //! driver made by [`driver!`](crate::driver).
 #![allow(unsafe_code)] // calls WSK and the NMR, which work with pointers
 
