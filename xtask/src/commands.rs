@@ -78,8 +78,9 @@ pub fn run() -> Result<ExitCode> {
 fn build_driver(arguments: &BuildArguments) -> Result<ExitCode> {
     let profile = if arguments.debug { Profile::Debug } else { Profile::Release };
     let names = if arguments.all_drivers { build::packages()? } else { arguments.package.clone() };
-    for artifacts in build::drivers(&names, profile)? {
-        report::driver(&artifacts, profile)?;
+    match build::drivers(&names, profile)?.as_slice() {
+        [artifacts] => report::driver(artifacts, profile)?,
+        several => report::drivers(several)?,
     }
     if names.iter().all(|name| name != build::DRIVER) {
         return Ok(ExitCode::SUCCESS);
@@ -96,13 +97,19 @@ pub fn check_kit() -> Result<()> {
     let llvm = Llvm::find()?;
     layouts::check(&llvm)?;
     constants::check(&llvm)?;
-    let artifacts = build::driver(Profile::Release)?;
-    imports::check(&artifacts.sys)?;
-    let sites = panics::sites(&artifacts)?;
-    let unlisted = panics::unlisted(&sites)?;
-    report::panic_sites(&sites, &unlisted);
-    if !unlisted.is_empty() {
-        bail!("{} panic sites of the driver are not in {}", unlisted.len(), panics::ALLOWED);
+    let names = build::packages()?;
+    let drivers = build::drivers(&names, Profile::Release)?;
+    let mut unlisted = 0;
+    for (name, artifacts) in names.iter().zip(&drivers) {
+        println!("{name}:");
+        imports::check(&artifacts.sys)?;
+        let sites = panics::sites(artifacts)?;
+        let new = panics::unlisted(&sites)?;
+        report::panic_sites(&sites, &new);
+        unlisted += new.len();
+    }
+    if unlisted > 0 {
+        bail!("{unlisted} panic sites of the drivers are not in {}", panics::ALLOWED);
     }
     Ok(())
 }

@@ -29,6 +29,16 @@ pub fn driver(artifacts: &Artifacts, profile: Profile) -> Result<()> {
     Ok(())
 }
 
+/// Prints the files of several builds.
+pub fn drivers(all: &[Artifacts]) -> Result<()> {
+    let mut files = table(&["driver", "bytes"]);
+    for artifacts in all {
+        files.add_row([artifacts.sys.display().to_string(), artifacts.sys.metadata()?.len().to_string()]);
+    }
+    println!("{files}");
+    Ok(())
+}
+
 /// Prints the panic sites, those that the allow-list does not have marked.
 pub fn panic_sites(sites: &[Site], unlisted: &[Site]) {
     println!("panic sites left: {} ({} not in {})", sites.len(), unlisted.len(), panics::ALLOWED);

@@ -3,7 +3,7 @@
 use std::{
     env,
     io::{BufRead, BufReader, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     time::Instant,
 };
@@ -23,13 +23,14 @@ pub fn test() -> Result<ExitCode> {
     step("kit: layouts, constants, imports, panic sites", commands::check_kit)?;
     step("lints of what runs in the kernel", build::check)?;
     step("documentation of every crate", build::document)?;
-    let release = step("driver, release", || build::driver(Profile::Release))?;
-    let debug = step("driver, debug", || build::driver(Profile::Debug))?;
+    let drivers = build::packages()?;
+    let release = step("drivers, release", || build_all(&drivers, Profile::Release))?;
+    let debug = step("drivers, debug", || build_all(&drivers, Profile::Debug))?;
     let mut count = Count::default();
     step("models of the state that decides (loom)", || count.add(&mut loom()))?;
-    step("demo", || run(&mut scenes::demo(&release.sys)?))?;
-    step("tests, release driver", || count.add(&mut tests(&release.sys, &["--workspace"])))?;
-    step("rule tests, debug driver", || count.add(&mut tests(&debug.sys, &["--package", "wskclient-tests"])))?;
+    step("demo", || run(&mut scenes::demo(&release)?))?;
+    step("tests, release driver", || count.add(&mut tests(&release, &drivers)))?;
+    step("rule tests, debug driver", || count.add(&mut rule_tests(&debug)))?;
     println!("\nall of it: {:.0} s", begun.elapsed().as_secs_f64());
     println!("{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped);
     Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -65,13 +66,25 @@ fn loom() -> Command {
     cargo
 }
 
-/// The tests of the host's packages; the driver and the crates that need a WDK have none of their own.
-fn tests(sys: &Path, packages: &[&str]) -> Command {
+/// Builds every driver; gives the path of the one that this repository is about.
+fn build_all(drivers: &[String], profile: Profile) -> Result<PathBuf> {
+    let built = drivers.iter().zip(build::drivers(drivers, profile)?);
+    let mut paths = built.filter_map(|(name, artifacts)| (name == build::DRIVER).then_some(artifacts.sys));
+    paths.next().context("the driver is not among the drivers")
+}
+
+/// The tests of the host's packages; drivers and the crates that need a WDK have none of their own.
+fn tests(sys: &Path, drivers: &[String]) -> Command {
     let mut cargo = cargo();
-    cargo.args(["test", "--no-fail-fast"]).args(packages).env("WSKCLIENT_SYS", sys);
-    if packages == ["--workspace"] {
-        cargo.args(["--exclude", "wskclient", "--exclude", "wsk", "--exclude", "wsk-sys", "--exclude", "wsk-exercise"]);
-    }
+    cargo.args(["test", "--no-fail-fast", "--workspace", "--exclude", "wsk", "--exclude", "wsk-sys"]);
+    cargo.args(drivers.iter().flat_map(|name| ["--exclude", name])).env("WSKCLIENT_SYS", sys);
+    cargo
+}
+
+/// The tests that load drivers.
+fn rule_tests(sys: &Path) -> Command {
+    let mut cargo = cargo();
+    cargo.args(["test", "--no-fail-fast", "--package", "wskclient-tests"]).env("WSKCLIENT_SYS", sys);
     cargo
 }
 

@@ -11,7 +11,7 @@ use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::task::Poll;
 
-use crate::{Binding, Lane};
+use crate::{Binding, Passive};
 
 pub use crate::raw::parameters::{Parameters, ValueError};
 
@@ -20,13 +20,16 @@ pub use crate::raw::parameters::{Parameters, ValueError};
 /// ```ignore
 /// wsk::driver! { name: "hello", module: 0x6d1f3a52_90c4_4e0b_8f27_5bd31e66a904, main: main }
 ///
-/// async fn main(binding: wsk::Binding) -> Result<(), wsk::BindError> { … }
+/// async fn main(binding: wsk::Binding, passive: wsk::Passive) -> Result<(), wsk::Error> {
+///     Ok(())
+/// }
 /// ```
 ///
-/// `main` is called for each [`Binding`], that is whenever WSK is there, from a task on the passive thread. What it answers
-/// (`()`, or a `Result` whose error can be displayed) is printed for the debugger if it is an error, after `name`. When
-/// the binding is taken away, `main` is dropped where it waits, and so is all that it holds; tasks that it has spawned
-/// go on, and end when their operations answer with [`Detached`](crate::Detached). Unload waits for all of them.
+/// `main` is called for each [`Binding`](crate::Binding), that is whenever WSK is there, in a task on the passive thread. It
+/// takes the binding alone, or also the [`Passive`](crate::Passive) token. What it answers (`()`, or a `Result` whose error can be
+/// displayed) is printed for the debugger if it is an error, after `name`. When the binding is taken away, `main` is
+/// dropped where it waits, and so is all that it holds; tasks that it has spawned go on, and end when their operations
+/// answer with [`Detached`](crate::Detached) or their handles abort them. Unload waits for all of them.
 ///
 /// `module` is the driver's GUID in the Network Module Registrar: a new one for each driver.
 ///
@@ -94,22 +97,57 @@ impl<E: fmt::Display> Outcome for Result<(), E> {
     }
 }
 
-/// Runs `main` for a binding, until the binding ends.
-#[doc(hidden)]
-pub fn run<M, F>(name: &'static str, binding: Binding, main: M)
+/// The function that [`driver!`](crate::driver) runs: one that takes a [`Binding`], and perhaps a [`Passive`] token after it.
+/// `Arguments` tells the two apart, and is inferred.
+pub trait Main<Arguments>: Send + 'static {
+    /// What it makes.
+    type Future: Future<Output: Outcome> + 'static;
+
+    /// Calls it.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    fn call(self, binding: Binding, passive: Passive) -> Self::Future;
+}
+
+impl<M, F> Main<(Binding,)> for M
 where
     M: FnOnce(Binding) -> F + Send + 'static,
-    F: Future<Output: Outcome> + Send + 'static,
+    F: Future<Output: Outcome> + 'static,
 {
+    type Future = F;
+
+    fn call(self, binding: Binding, _: Passive) -> F {
+        self(binding)
+    }
+}
+
+impl<M, F> Main<(Binding, Passive)> for M
+where
+    M: FnOnce(Binding, Passive) -> F + Send + 'static,
+    F: Future<Output: Outcome> + 'static,
+{
+    type Future = F;
+
+    fn call(self, binding: Binding, passive: Passive) -> F {
+        self(binding, passive)
+    }
+}
+
+/// Runs `main` for a binding, until the binding ends.
+#[doc(hidden)]
+pub fn run<Arguments: 'static>(name: &'static str, binding: Binding, main: impl Main<Arguments>) {
     let executor = binding.executor().clone();
-    let task = async move {
-        if let Some(outcome) = until_ended(&binding, main(binding.clone())).await
+    let run = move |passive| async move {
+        if let Some(outcome) = until_ended(&binding, main.call(binding.clone(), passive)).await
             && let Some(error) = outcome.error()
+            // At the end of the binding every operation has an error, whichever comes first.
+            && binding.is_open()
         {
             wdk::println!("{name}: {error}");
         }
     };
-    if executor.spawn(Lane::Passive, task).is_err() {
+    if executor.spawn_passive(run).is_err() {
         wdk::println!("{name}: no memory to begin with");
     }
 }

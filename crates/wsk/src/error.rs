@@ -3,7 +3,11 @@
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
+mod any;
+
 use core::fmt;
+
+pub use any::Error;
 
 use crate::raw::{Buffer, NtStatus};
 

@@ -25,7 +25,7 @@ mod wait;
 pub use allocator_api2;
 pub use client::{Binding, Client, Handler, StaticEvents, Trace, Work};
 pub use error::{
-    AcceptError, BindError, ConnectError, ConnectWithError, Detached, InspectError, IoError, OpenError, TransferError,
+    AcceptError, BindError, ConnectError, ConnectWithError, Detached, Error, InspectError, IoError, OpenError, TransferError,
 };
 pub use raw::inspections::InspectionId;
 pub use raw::{Batch, Buffer, Device, NtStatus};

@@ -64,13 +64,12 @@ fn say(name: &str, what: impl core::fmt::Display) {
 }
 
 impl Handler for Exercise {
-    fn attached(&self, _: Passive, binding: Binding) {
-        let (mut name, mut target) = ([0; 64], [0; 64]);
-        let settings = Parameters::open()
-            .and_then(|key| Ok((key.text("Scenario", &mut name)?.len(), key.text("Target", &mut target)?.parse().ok())));
+    fn attached(&self, passive: Passive, binding: Binding) {
+        let mut name = [0; 64];
+        let settings = Parameters::open(passive);
+        let settings = settings.and_then(|key| Ok((key.text("Scenario", &mut name)?.len(), key.address("Target")?)));
         let (length, target) = match settings {
-            Ok((length, Some(target))) => (length, target),
-            Ok((_, None)) => return wdk::println!("exercise: Target is not an address and a port"),
+            Ok(settings) => settings,
             Err(error) => return wdk::println!("exercise: Scenario or Target: {error}"),
         };
         let executor = binding.executor().clone();

@@ -5,6 +5,7 @@
 
 use core::cell::UnsafeCell;
 use core::fmt;
+use core::net::SocketAddr;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,6 +14,7 @@ use wdk_sys::ntddk::{ZwClose, ZwOpenKey, ZwQueryValueKey};
 use wdk_sys::{HANDLE, KEY_READ, OBJ_CASE_INSENSITIVE, OBJ_KERNEL_HANDLE, OBJECT_ATTRIBUTES, REG_DWORD, REG_SZ, UNICODE_STRING};
 
 use super::NtStatus;
+use crate::Passive;
 
 /// The longest path of a key that is remembered, in UTF-16 units. Those of services have about 80.
 const MOST_PATH: usize = 512;
@@ -20,6 +22,8 @@ const MOST_PATH: usize = 512;
 const MOST_NAME: usize = 64;
 /// The longest value that is read, in UTF-16 units; as many bytes of text come of it.
 const MOST_VALUE: usize = 256;
+/// The longest text of an address with its port: `[`, eight groups with a scope, `]:65535`.
+const MOST_ADDRESS: usize = 64;
 /// What the path of the service key is followed by.
 const BELOW: &str = r"\Parameters";
 
@@ -65,7 +69,8 @@ pub enum ValueError {
     Missing,
     /// It is of another type.
     OtherType(u32),
-    /// It is longer than anything that is read here, or its name is, or it is text outside of ASCII.
+    /// It is longer than anything that is read here, or its name is, or it is text outside of ASCII, or not of the form that
+    /// was asked for.
     NotReadable,
     /// The registry's answer.
     Status(NtStatus),
@@ -76,7 +81,7 @@ impl fmt::Display for ValueError {
         match self {
             Self::Missing => f.write_str("missing"),
             Self::OtherType(kind) => write!(f, "of type {kind}"),
-            Self::NotReadable => f.write_str("too long, or not ASCII"),
+            Self::NotReadable => f.write_str("not of the form that is read"),
             Self::Status(status) => write!(f, "not read: status {status}"),
         }
     }
@@ -93,6 +98,8 @@ impl From<NtStatus> for ValueError {
 
 /// The key `Parameters` under the driver's service key, open for reading.
 ///
+/// A key cannot leave the passive thread: it is read and closed at PASSIVE_LEVEL.
+///
 /// # Invariants
 /// The handle is open.
 pub struct Parameters(HANDLE);
@@ -106,7 +113,7 @@ impl Parameters {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    pub fn open() -> Result<Self, ValueError> {
+    pub fn open(_: Passive) -> Result<Self, ValueError> {
         let length = PATH.length.load(Ordering::Acquire);
         if length == 0 {
             return Err(ValueError::Missing);
@@ -145,6 +152,17 @@ impl Parameters {
             length += 1;
         }
         room.get(..length).and_then(|text| core::str::from_utf8(text).ok()).ok_or(ValueError::NotReadable)
+    }
+
+    /// A value of type REG_SZ that is an address and a port, such as `127.0.0.1:7` or `[::1]:7`.
+    ///
+    /// # Errors
+    /// [`ValueError`].
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    pub fn address(&self, name: &str) -> Result<SocketAddr, ValueError> {
+        self.text(name, &mut [0; MOST_ADDRESS])?.parse().map_err(|_| ValueError::NotReadable)
     }
 
     /// A value of type REG_DWORD.

@@ -11,6 +11,7 @@
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::ffi::c_void;
+use core::fmt;
 use core::future::Future;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -83,6 +84,15 @@ pub enum SpawnError {
 impl From<OutOfMemory> for SpawnError {
     fn from(_: OutOfMemory) -> Self {
         Self::OutOfMemory
+    }
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OutOfMemory => "no memory for a task",
+            Self::Ending => "the executor is being shut down",
+        })
     }
 }
 
