@@ -8,6 +8,7 @@
 //! - [`rundown`]: the count of rights to call and the step that decides who completes a detach (L12-L18, L23).
 //! - [`table`]: the open sockets of a binding (L14, L19).
 //! - [`op`]: one operation between its call, its IRP and its future (L13, L22, L35, L37).
+//! - [`retention`]: received lists that are kept, and who gives each one back (L21, L35).
 //! - [`task`]: one task of the executor between its wakers, its runner and its handle (L36).
 //!
 //! The rules are those of `docs/lifecycle.md`.
@@ -19,6 +20,7 @@ extern crate std;
 pub mod op;
 mod primitives;
 pub mod registration;
+pub mod retention;
 pub mod rundown;
 pub mod table;
 pub mod task;

@@ -45,7 +45,7 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Acquired {
-    /// An [`Right::Enter`] that the caller has to give back.
+    /// The right is the caller's, who has to give it back.
     Granted,
     /// Not open. There is nothing to give back.
     Refused,
@@ -136,10 +136,19 @@ impl Rundown {
     /// Any; lock-free (L15).
     #[inline]
     pub fn acquire(&self) -> Acquired {
-        if self.0.fetch_add(ENTER, Ordering::Acquire) & PHASE == OPEN {
+        self.acquire_as(Right::Enter)
+    }
+
+    /// Asks for a right of either kind.
+    ///
+    /// # IRQL
+    /// Any; lock-free (L15).
+    #[inline]
+    pub fn acquire_as(&self, right: Right) -> Acquired {
+        if self.0.fetch_add(right.unit(), Ordering::Acquire) & PHASE == OPEN {
             return Acquired::Granted;
         }
-        match self.release(Right::Enter) {
+        match self.release(right) {
             Released::Held => Acquired::Refused,
             Released::Last => Acquired::RefusedLast,
         }

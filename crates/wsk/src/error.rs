@@ -9,7 +9,7 @@ use core::fmt;
 
 pub use any::Error;
 
-use crate::raw::{Buffer, NtStatus};
+use crate::raw::{Buffer, Chain, NtStatus};
 
 /// The binding is being taken away, or this socket closed: there is nothing more to be had from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +109,15 @@ pub struct TransferError {
     pub buffer: Option<Buffer>,
 }
 
+/// A chain that was not sent, or not all of it. It comes back unless the provider kept it (L35).
+#[derive(Debug)]
+pub struct ChainError {
+    /// Why.
+    pub error: IoError,
+    /// The chain, for another use.
+    pub chain: Option<Chain>,
+}
+
 impl From<Detached> for OpenError {
     fn from(_: Detached) -> Self {
         Self::Detached
@@ -122,6 +131,12 @@ impl From<Detached> for IoError {
 }
 
 impl From<crate::sync::OutOfMemory> for OpenError {
+    fn from(_: crate::sync::OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+impl From<crate::sync::OutOfMemory> for IoError {
     fn from(_: crate::sync::OutOfMemory) -> Self {
         Self::OutOfMemory
     }

@@ -25,15 +25,16 @@ mod wait;
 pub use allocator_api2;
 pub use client::{Binding, Client, Handler, StaticEvents, Trace, Work};
 pub use error::{
-    AcceptError, BindError, ConnectError, ConnectWithError, Detached, Error, InspectError, IoError, OpenError, TransferError,
+    AcceptError, BindError, ChainError, ConnectError, ConnectWithError, Detached, Error, InspectError, IoError, OpenError,
+    TransferError,
 };
 pub use raw::inspections::InspectionId;
-pub use raw::{Batch, Buffer, Device, NtStatus};
+pub use raw::{Batch, Buffer, Chain, Device, Indication, NtStatus};
 pub use signal::{Signal, Wait};
 pub use sync::{Executor, Instant, JoinError, JoinHandle, Lane, OutOfMemory, Passive, Runtime, Sleep, SpawnError};
 pub use tcp::{
-    Addresses, Disabling, Event, Family, Inspection, Inspector, KeepAlive, ListenOptions, Nudge, ReadHalf, TcpListener,
-    TcpSocket, TcpStream, WriteHalf,
+    Addresses, Bound, Disabling, Event, Family, Indications, Inspection, Inspector, KeepAlive, ListenOptions, Nudge, ReadHalf,
+    TcpListener, TcpSocket, TcpStream, WriteHalf,
 };
 pub use udp::{BatchError, BindOptions, Cast, Received, Sent, UdpSocket};
 pub use wait::{Either, TimeoutError, first, now, timeout, yield_now};

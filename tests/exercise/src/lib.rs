@@ -12,6 +12,7 @@
 mod failure;
 mod tcp;
 mod udp;
+mod zero_copy;
 
 use core::net::SocketAddr;
 
@@ -50,6 +51,7 @@ macro_rules! scenarios {
 scenarios! {
     tcp: echo_once;
     udp: echo;
+    zero_copy: echo, tight, copies, vectors, bound, hold, queue, dropped, forward;
 }
 
 /// Says where a scenario listens: `exercise: <name>: at <address>`.

@@ -192,6 +192,13 @@ pub(super) fn describe(bytes: &[u8]) -> MDL {
     }
 }
 
+/// A list that a client is being told of.
+pub(super) struct Offered {
+    pub(super) list: NonNull<Indication>,
+    /// The client has released it already.
+    pub(super) released: bool,
+}
+
 /// What a client is to be told.
 pub(super) enum Occurrence {
     Data { call: PFN_WSK_RECEIVE_EVENT, indication: Indication, calls: u64 },
@@ -246,18 +253,37 @@ impl Socket {
         self.shared.faults.step(event, Moment::Return);
     }
 
+    /// The client may keep the list and release it before its callback has returned.
     fn tell_data(&self, call: PFN_WSK_RECEIVE_EVENT, mut indication: Indication, calls: u64) -> Function {
         let indicated = indication.rest().len();
         let mut accepted = indicated;
         let list = indication.list();
+        let left = indication.leave();
+        self.lock().offered = Some(Offered { list: left, released: false });
         let status = self.call_event(Function::ReceiveEvent, call as usize, |context, level| {
             // SAFETY: the client enabled the event with this routine; the list is ours and stays during the call.
             unsafe { call(context, level, list, indicated, &raw mut accepted) }
         });
         let mut inner = self.lock();
+        let released = inner.offered.take().is_some_and(|offered| offered.released);
         inner.events.accepting = status != NtStatus::DATA_NOT_ACCEPTED;
+        if status == NtStatus::PENDING && !released {
+            // The close waits for this callback, but not for what it keeps.
+            if inner.close.is_some() {
+                self.complain("L21", Function::ReceiveEvent, "a list is kept of a socket whose close has begun");
+            }
+            inner.retained.push(left);
+            self.shared.counters.keeps();
+            self.shared.counters.received(indicated);
+            return Function::ReceiveEvent;
+        }
+        // SAFETY: it was left above, and nobody else has it any more.
+        let mut indication = unsafe { Indication::back(left) };
+        if released && status != NtStatus::PENDING {
+            self.complain("WSK-RELEASE", Function::ReceiveEvent, "a list was released, but not kept");
+        }
         match status {
-            NtStatus::PENDING => inner.retained.push(indication.leave()),
+            NtStatus::PENDING => {}
             NtStatus::SUCCESS if indication.consume(accepted.min(indicated)) => {}
             _ => inner.not_accepted(indication, calls),
         }

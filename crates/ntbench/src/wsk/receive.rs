@@ -40,12 +40,12 @@ impl Socket {
             return Outcome::Done(transfer.request, status, 0);
         }
         if buffers.len() == 0 && flags & WSK_FLAG_DRAIN == 0 {
-            self.remind(&mut inner);
+            self.remind(&mut inner, Duration::ZERO);
             return Outcome::Done(transfer.request, NtStatus::SUCCESS, 0);
         }
         let first = !inner.pumping && inner.receives.is_empty();
         if first && let Some((status, information)) = self.advance(&mut inner, &mut transfer) {
-            self.remind(&mut inner);
+            self.remind(&mut inner, PATIENCE);
             return Outcome::Done(transfer.request, status, information);
         }
         inner.receives.push_back(transfer);
@@ -55,15 +55,15 @@ impl Socket {
         }
     }
 
-    /// After a call of the client's own: events are for another thread, and for later, if the client does not ask itself.
-    fn remind(&self, inner: &mut Inner) {
+    /// After a call of the client's own: events are for another thread, and for later, if the client may ask itself.
+    fn remind(&self, inner: &mut Inner, after: Duration) {
         let enabled = inner.events.enabled;
         let data = enabled & WSK_EVENT_RECEIVE != 0 && (inner.held.is_some() || inner.link.ready.readable);
         let end = enabled & WSK_EVENT_DISCONNECT != 0
             && !inner.events.told_end
             && (inner.link.silent() || inner.link.ready.read_closed);
         if (data || end) && !inner.pumping {
-            self.nudge(inner, PATIENCE);
+            self.nudge(inner, after);
         }
     }
 
@@ -119,6 +119,10 @@ impl Socket {
     /// WskRelease.
     pub(super) fn release(&self, list: *mut WSK_DATA_INDICATION) -> NtStatus {
         let mut inner = self.lock();
+        if let Some(offered) = inner.offered.as_mut().filter(|one| one.list.as_ptr().cast() == list && !one.released) {
+            offered.released = true;
+            return NtStatus::SUCCESS;
+        }
         let found = inner.retained.iter().position(|one| one.as_ptr().cast() == list);
         let Some(at) = found else {
             drop(inner);
@@ -126,6 +130,7 @@ impl Socket {
             return NtStatus::INVALID_PARAMETER;
         };
         let given: NonNull<Indication> = inner.retained.swap_remove(at);
+        self.shared.counters.released();
         drop(inner);
         // SAFETY: it was leaked when it was retained, and is no longer in the list.
         drop(unsafe { Indication::back(given) });

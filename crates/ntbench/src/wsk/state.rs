@@ -15,7 +15,7 @@ use super::address;
 use super::buffer::Buffers;
 use super::client::ClientHold;
 use super::datagram::Datagrams;
-use super::events::{Events, Indication};
+use super::events::{Events, Indication, Offered};
 use super::request::Request;
 use super::socket::{Birth, Kind};
 use super::transport::{Endpoint, Readiness, Setting};
@@ -173,6 +173,8 @@ pub(super) struct Inner {
     pub(super) held: Option<Indication>,
     /// Data that the client keeps.
     pub(super) retained: Vec<NonNull<Indication>>,
+    /// Data that the client is being told of.
+    pub(super) offered: Option<Offered>,
     pub(super) events: Events,
     pub(super) close: Option<Request>,
 }
@@ -201,6 +203,7 @@ impl Inner {
             parked: Vec::new(),
             held: None,
             retained: Vec::new(),
+            offered: None,
             events: Events::new(birth.events),
             close: None,
         }

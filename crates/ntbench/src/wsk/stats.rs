@@ -17,6 +17,10 @@ pub struct Stats {
     pub connections_total: u64,
     /// Names and addresses looked up.
     pub look_ups: u64,
+    /// Lists of received data that clients keep now.
+    pub kept: u64,
+    /// As many as they ever kept at a time.
+    pub kept_most: u64,
     /// Bytes that clients received.
     pub bytes_in: u64,
     /// Bytes that clients sent.
@@ -48,6 +52,8 @@ pub(super) struct Counters {
     pub(super) others: AtomicI64,
     pub(super) connections_total: AtomicU64,
     pub(super) look_ups: AtomicU64,
+    kept: AtomicI64,
+    kept_most: AtomicI64,
 }
 
 impl Counters {
@@ -75,6 +81,17 @@ impl Counters {
         self.shard().datagrams_out.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A client keeps one list more.
+    pub(super) fn keeps(&self) {
+        let now = self.kept.fetch_add(1, Ordering::Relaxed) + 1;
+        self.kept_most.fetch_max(now, Ordering::Relaxed);
+    }
+
+    /// It has released one.
+    pub(super) fn released(&self) {
+        self.kept.fetch_sub(1, Ordering::Relaxed);
+    }
+
     pub(super) fn now(&self) -> Stats {
         let positive = |counter: &AtomicI64| counter.load(Ordering::Relaxed).max(0) as u64;
         let sum = |of: fn(&Shard) -> &AtomicU64| self.shards.iter().map(|shard| of(shard).load(Ordering::Relaxed)).sum();
@@ -85,6 +102,8 @@ impl Counters {
             others: positive(&self.others),
             connections_total: self.connections_total.load(Ordering::Relaxed),
             look_ups: self.look_ups.load(Ordering::Relaxed),
+            kept: positive(&self.kept),
+            kept_most: positive(&self.kept_most),
             bytes_in: sum(|shard| &shard.bytes_in),
             bytes_out: sum(|shard| &shard.bytes_out),
             datagrams_in: sum(|shard| &shard.datagrams_in),

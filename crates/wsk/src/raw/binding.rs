@@ -214,6 +214,12 @@ impl Enter {
         Self(shell)
     }
 
+    /// For somebody who holds a right already, also while draining.
+    pub(super) fn while_held(shell: &Shared<Shell>) -> Self {
+        shell.rundown.acquire_more(Right::Enter);
+        Self(shell.clone())
+    }
+
     /// One more, for something that outlives this one.
     pub(super) fn another(&self) -> Self {
         self.0.rundown.acquire_more(Right::Enter);

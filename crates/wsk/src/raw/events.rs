@@ -4,16 +4,17 @@
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::ffi::c_void;
+use core::ptr::NonNull;
 
 use wdk_sys::NTSTATUS;
 use wsk_sys::{
     WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_DATAGRAM_DISPATCH, WSK_CLIENT_STREAM_DISPATCH, WSK_DATA_INDICATION,
-    WSK_DATAGRAM_INDICATION,
+    WSK_DATAGRAM_INDICATION, WSK_FLAG_ABORTIVE,
 };
 
 use super::NtStatus;
 use super::listen_events::LISTEN_EVENTS;
-use super::socket::{GONE, READABLE, Socket};
+use super::socket::{ENDED, GONE, READABLE, RESET, Socket};
 use crate::sync::Shared;
 
 pub(super) static CONNECTION_EVENTS: WSK_CLIENT_CONNECTION_DISPATCH = WSK_CLIENT_CONNECTION_DISPATCH {
@@ -34,8 +35,8 @@ pub(super) static STREAM_EVENTS: StreamEvents =
 pub(super) static DATAGRAM_EVENTS: WSK_CLIENT_DATAGRAM_DISPATCH =
     WSK_CLIENT_DATAGRAM_DISPATCH { WskReceiveFromEvent: Some(on_receive_from) };
 
-/// [`WskReceiveEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_receive_event): says that
-/// there is something to receive, and takes nothing.
+/// [`WskReceiveEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_receive_event): keeps
+/// the data if the stream is read in place and there is room; otherwise says that there is something, and takes nothing.
 ///
 /// # Safety
 /// `context` is that of a socket whose close has not completed.
@@ -46,31 +47,32 @@ unsafe extern "C" fn on_receive(
     context: *mut c_void,
     _flags: u32,
     indication: *mut WSK_DATA_INDICATION,
-    _indicated: wdk_sys::SIZE_T,
+    indicated: wdk_sys::SIZE_T,
     _accepted: *mut wdk_sys::SIZE_T,
 ) -> NTSTATUS {
     // SAFETY: as the caller promises; table and close IRP hold references.
     let socket = unsafe { Shared::<Socket>::clone_raw(context.cast_const().cast()) };
-    if indication.is_null() {
+    let Some(list) = NonNull::new(indication) else {
         socket.end(GONE | READABLE);
         return NtStatus::SUCCESS.0;
-    }
+    };
+    let kept = socket.keep(list.cast(), indicated as usize);
     socket.raise(READABLE);
-    NtStatus::DATA_NOT_ACCEPTED.0
+    if kept { NtStatus::PENDING.0 } else { NtStatus::DATA_NOT_ACCEPTED.0 }
 }
 
-/// [`WskDisconnectEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_disconnect_event): a
-/// receive will say how the stream ended.
+/// [`WskDisconnectEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_disconnect_event): how
+/// the stream ended; a receive would say so too.
 ///
 /// # Safety
 /// As for [`on_receive`].
 ///
 /// # IRQL
 /// `<= DISPATCH_LEVEL`.
-unsafe extern "C" fn on_disconnect(context: *mut c_void, _flags: u32) -> NTSTATUS {
+unsafe extern "C" fn on_disconnect(context: *mut c_void, flags: u32) -> NTSTATUS {
     // SAFETY: as the caller promises; table and close IRP hold references.
     let socket = unsafe { Shared::<Socket>::clone_raw(context.cast_const().cast()) };
-    socket.raise(READABLE);
+    socket.raise(READABLE | if flags & WSK_FLAG_ABORTIVE != 0 { RESET } else { ENDED });
     NtStatus::SUCCESS.0
 }
 

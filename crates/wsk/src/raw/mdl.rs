@@ -73,6 +73,39 @@ impl Buffer {
         taken
     }
 
+    /// Adds as much of `data` as fits to the content, and says how much that was.
+    pub fn append(&mut self, data: &[u8]) -> usize {
+        let before = self.filled;
+        let places = self.bytes.iter_mut().skip(before);
+        let taken = data.len().min(places.len());
+        for (place, byte) in places.zip(data) {
+            place.write(*byte);
+        }
+        // INVARIANT: just written, behind what was filled.
+        self.filled = before + taken;
+        taken
+    }
+
+    /// Makes the MDL one of a chain that describes what is filled, for the time of an operation.
+    pub(super) fn link(&mut self, next: *mut MDL) {
+        // SAFETY: the MDL is ours, and no operation uses it.
+        let mdl = unsafe { self.mdl.as_mut() };
+        (mdl.Next, mdl.ByteCount) = (next, self.filled as u32);
+    }
+
+    /// Undoes [`link`](Self::link).
+    pub(super) fn unlink(&mut self) {
+        let capacity = self.bytes.len() as u32;
+        // SAFETY: the MDL is ours, and no operation uses it any more.
+        let mdl = unsafe { self.mdl.as_mut() };
+        (mdl.Next, mdl.ByteCount) = (null_mut(), capacity);
+    }
+
+    /// The first MDL of a chain that begins with this buffer's, for so many bytes from `offset` on.
+    pub(super) fn described(&self, offset: usize, length: usize) -> WSK_BUF {
+        WSK_BUF { Mdl: self.mdl.as_ptr(), Offset: offset as u32, Length: length as _ }
+    }
+
     /// The whole of it, for a receive.
     pub(crate) fn room(&self) -> WSK_BUF {
         WSK_BUF { Mdl: self.mdl.as_ptr(), Offset: 0, Length: self.bytes.len() as _ }

@@ -5,8 +5,10 @@
 //! [`op`] is an IRP in flight with its buffers (L13, L35, L37) and [`parked`] the list of those that a rule-breaking
 //! provider kept; [`binding`] is one attachment with its rights (L12-L21); [`socket`] one socket from reservation to the
 //! return of its close (L23-L25), and [`listening`] what one that listens keeps for its callbacks; [`calls`] are the
-//! functions of the provider, each behind the right that it needs; [`client`] is the registration (L01-L11, L27-L33); `entry` and `parameters` are the entry points and the registry key of a
-//! driver made by [`driver!`](crate::driver).
+//! functions of the provider, each behind the right that it needs; [`retained`] is what a socket keeps of the data that it
+//! is told of (L21), read in place by `chunks` and `indication`, and sent on as a `chain`; [`client`] is the registration
+//! (L01-L11, L27-L33); `entry` and `parameters` are the entry points and the registry key of a driver made by
+//! [`driver!`](crate::driver).
 #![allow(unsafe_code)] // calls WSK and the NMR, which work with pointers
 
 pub(crate) mod address;
@@ -14,10 +16,13 @@ mod batch;
 pub(crate) mod binding;
 mod bugcheck;
 pub(crate) mod calls;
+mod chain;
+mod chunks;
 pub(crate) mod client;
 #[cfg(feature = "driver")]
 pub(crate) mod entry;
 pub(crate) mod events;
+mod indication;
 pub(crate) mod inspections;
 mod irp;
 mod listen_events;
@@ -27,10 +32,13 @@ pub(crate) mod op;
 #[cfg(feature = "driver")]
 pub(crate) mod parameters;
 mod parked;
+pub(crate) mod retained;
 pub(crate) mod socket;
 mod status;
 
 pub use batch::Batch;
+pub use chain::Chain;
+pub use indication::Indication;
 pub use irp::Device;
 pub use mdl::Buffer;
 pub use status::NtStatus;

@@ -359,6 +359,11 @@ impl<P: Payload> Pending<P> {
         self.take_back().map_or(Poll::Pending, |back| Poll::Ready(Ok(back)))
     }
 
+    /// Whether the call failed and kept the payload (L35).
+    pub(crate) fn is_parked(&self) -> bool {
+        self.op.is_none()
+    }
+
     /// From now on dropping it does not ask for cancellation: what was begun takes its course.
     ///
     /// # IRQL
@@ -396,6 +401,8 @@ impl<P: Payload> Future for Pending<P> {
 impl<P: Payload> Drop for Pending<P> {
     fn drop(&mut self) {
         let Some(op) = self.op.take() else { return };
+        // The completion routine drops the operation, but not with it a task (L36).
+        drop(op.waker.take());
         match op.state.dropped() {
             Dropped::Cancel if self.uncancelled => {}
             Dropped::Cancel => op.irp.cancel(),

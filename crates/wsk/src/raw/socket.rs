@@ -9,6 +9,8 @@
 //!        gone <---- out of the table, drain right given back ---- (5) Close IRP back <---------'
 //! ```
 //!
+//! What is kept of the provider's has a place inside too (see [`retained`](super::retained)), and begin_close has it given back.
+//!
 //! References: the table's from (2) to (5), the close IRP's from (1) to (5), and the handles'. Event callbacks and pending
 //! operations end before (5), so the context outlives them (L25).
 //!
@@ -30,6 +32,7 @@ use super::binding::{DrainRight, Enter, Shell};
 use super::listening::Listening;
 use super::op::Owner;
 use super::parked::ParkedList;
+use super::retained::Retained;
 use super::{Irp, NtStatus, calls};
 use crate::sync::shared::tagged;
 use crate::sync::{Lane, Node, Pool, Shared, SpinLock};
@@ -55,6 +58,10 @@ pub(crate) const EVENTS: u32 = 128;
 pub(crate) const BACKLOG: u32 = 256;
 /// Of a listener: connections that an event brings have their events on.
 pub(crate) const BEQUEATH: u32 = 512;
+/// The peer has ended its direction of the stream, as the disconnect event told.
+pub(crate) const ENDED: u32 = 1 << 16;
+/// The peer has reset the connection, as the disconnect event told.
+pub(crate) const RESET: u32 = 1 << 17;
 
 /// What a socket is for: it says which tables of functions it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +94,7 @@ pub(crate) struct Socket {
     close: Node,
     drain: SpinLock<Option<DrainRight>>,
     parked: ParkedList,
+    pub(super) retained: Retained,
     flags: AtomicU32,
     /// The task that reads, or accepts, if it waits.
     pub(crate) reader: AtomicWaker,
@@ -132,6 +140,7 @@ impl Reserved {
             close: Node::new(close),
             drain: SpinLock::new(None),
             parked: ParkedList::new(),
+            retained: Retained::new(),
             flags: AtomicU32::new(enter.shell().first_flags(kind)),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
@@ -257,13 +266,14 @@ impl Shared<Socket> {
         match begun {
             BeginEnd::Already => {}
             BeginEnd::Idle => self.hand_to_closer(),
+            BeginEnd::Busy if self.stop_keeping() => self.queue_flush(),
             BeginEnd::Busy => self.leave_inside(),
         }
     }
 
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
-    fn hand_to_closer(&self) {
+    pub(super) fn hand_to_closer(&self) {
         let socket = self.as_ptr().cast_mut();
         // SAFETY: inside the socket, by a pointer that is good for all of it.
         let node = unsafe { NonNull::new_unchecked(&raw mut (*socket).close) };
@@ -288,6 +298,18 @@ impl Shared<Socket> {
 
     pub(super) fn leave_inside(&self) {
         if self.inside.release(Right::Enter) == Released::Last {
+            self.hand_to_closer();
+        }
+    }
+
+    /// Asks for a place inside for something that is kept, and has to go back before the close (L21).
+    pub(super) fn enter_to_keep(&self) -> Acquired {
+        self.inside.acquire_as(Right::Drain)
+    }
+
+    /// What was kept has gone back.
+    pub(super) fn leave_kept(&self) {
+        if self.inside.release(Right::Drain) == Released::Last {
             self.hand_to_closer();
         }
     }

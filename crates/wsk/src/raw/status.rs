@@ -53,6 +53,8 @@ impl NtStatus {
     /// The value is not there.
     pub const OBJECT_NAME_NOT_FOUND: Self = Self(0xc000_0034_u32 as i32);
 
+    /// The peer has reset the connection.
+    pub const CONNECTION_RESET: Self = Self(0xc000_020d_u32 as i32);
     /// Nobody listens at the remote address.
     pub const CONNECTION_REFUSED: Self = Self(0xc000_0236_u32 as i32);
     /// There is no way to the remote network.

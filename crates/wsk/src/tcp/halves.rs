@@ -13,6 +13,7 @@ use wsk_sys::{WSK_FLAG_DRAIN, WSK_FLAG_NODELAY, WSK_FLAG_WAITALL};
 
 use super::{Streak, TcpStream, cancel_on, finish};
 use crate::error::{IoError, TransferError};
+use crate::raw::calls::chain::Carrying;
 use crate::raw::calls::connection::Transfer;
 use crate::raw::calls::{Call, connection};
 use crate::raw::op::{Op, Pending};
@@ -30,16 +31,17 @@ pub struct ReadHalf {
 /// The sending half of a [`TcpStream`].
 pub struct WriteHalf {
     pub(super) socket: SocketHandle,
-    streak: Streak,
+    pub(super) streak: Streak,
     pub(super) transfer: Option<Shared<Op<Transfer>>>,
+    pub(super) carrying: Option<Shared<Op<Carrying>>>,
     /// WSK_FLAG_NODELAY, or nothing.
-    flags: u32,
+    pub(super) flags: u32,
 }
 
 /// Both halves of a connected socket.
 pub(super) fn halves(socket: SocketHandle) -> (ReadHalf, WriteHalf) {
     let reader = ReadHalf { socket: socket.another(), streak: Streak::default(), transfer: None };
-    (reader, WriteHalf { socket, streak: Streak::default(), transfer: None, flags: WSK_FLAG_NODELAY })
+    (reader, WriteHalf { socket, streak: Streak::default(), transfer: None, carrying: None, flags: WSK_FLAG_NODELAY })
 }
 
 /// What a transfer that was started comes to.
@@ -140,7 +142,7 @@ impl ReadHalf {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub async fn drain(&mut self) -> Result<(), IoError> {
-        let started = connection::receive_nothing(Call::begin(&self.socket)?, WSK_FLAG_DRAIN);
+        let started = connection::receive_nothing(Call::begin(&self.socket)?, &mut None, WSK_FLAG_DRAIN);
         finish(&self.socket, started).await.map(|_| ())
     }
 

@@ -18,6 +18,7 @@ use crate::wait::yield_now;
 
 mod events;
 mod halves;
+mod indications;
 mod inspect;
 mod listen_options;
 mod listener;
@@ -27,6 +28,7 @@ mod stream;
 
 pub use events::{Disabling, Event};
 pub use halves::{ReadHalf, WriteHalf};
+pub use indications::{Bound, Indications};
 pub use inspect::{Inspection, Inspector};
 pub use listen_options::{Addresses, ListenOptions};
 pub use listener::TcpListener;

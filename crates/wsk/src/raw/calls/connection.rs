@@ -123,6 +123,19 @@ pub(crate) fn disconnect(call: Call<'_>, abortive: bool) -> Result<Pending<Bare>
     unsafe { call.start(&mut None, Bare::new(), enter) }.map_err(|(status, _)| status)
 }
 
+/// The same, abortively and with an operation that was made beforehand; nobody waits for it.
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+pub(in crate::raw) fn abort_with(call: Call<'_>, op: Shared<Op<Bare>>) {
+    let function = function!(call.WskDisconnect in connection | stream);
+    let enter = |wsk, _, irp| enter!(function, wsk, null_mut(), WSK_FLAG_ABORTIVE, irp);
+    // SAFETY: there is nothing to keep.
+    if let Ok(pending) = unsafe { call.start(&mut Some(op), Bare::new(), enter) } {
+        drop(pending.uncancelled());
+    }
+}
+
 /// [`WskDisconnect`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_disconnect), gracefully, after
 /// what is filled of the buffer.
 ///
@@ -151,7 +164,11 @@ pub(crate) fn disconnect_with(
 ///
 /// # IRQL
 /// `<= DISPATCH_LEVEL`.
-pub(crate) fn receive_nothing(call: Call<'_>, flags: u32) -> Result<Pending<Bare>, NtStatus> {
+pub(crate) fn receive_nothing(
+    call: Call<'_>,
+    slot: &mut Option<Shared<Op<Bare>>>,
+    flags: u32,
+) -> Result<Pending<Bare>, NtStatus> {
     let function = function!(call.WskReceive in connection | stream);
     let enter = |wsk, payload: *mut Bare, irp| {
         // SAFETY: the payload stays until the IRP is back; no reference is formed.
@@ -159,7 +176,7 @@ pub(crate) fn receive_nothing(call: Call<'_>, flags: u32) -> Result<Pending<Bare
         enter!(function, wsk, description, flags, irp)
     };
     // SAFETY: the description is in the payload.
-    unsafe { call.start(&mut None, Bare::new(), enter) }.map_err(|(status, _)| status)
+    unsafe { call.start(slot, Bare::new(), enter) }.map_err(|(status, _)| status)
 }
 
 /// [`WskConnect`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_connect) of a bound socket.

@@ -23,6 +23,7 @@ use crate::Detached;
 use crate::sync::Shared;
 
 pub(crate) mod addressed;
+pub(crate) mod chain;
 pub(crate) mod connection;
 pub(crate) mod control;
 pub(crate) mod datagram;
@@ -50,6 +51,15 @@ impl<'a> Call<'a> {
         let enter = Enter::acquire(socket.shell())?;
         socket.enter_inside()?;
         Ok(Self { socket, enter: Some(enter) })
+    }
+
+    /// For the end of a socket: takes over a place inside, and the right to one call more while draining.
+    ///
+    /// # Safety
+    /// The caller holds that place, and does not give it back itself.
+    pub(super) unsafe fn at_end(socket: &'a Shared<Socket>) -> Self {
+        // The socket's drain right is held as long as somebody is inside.
+        Self { socket, enter: Some(Enter::while_held(socket.shell())) }
     }
 
     /// Starts an operation under this right, which goes with it.
