@@ -456,6 +456,10 @@ pub struct WSK_REGISTRATION {
 // SAFETY: the table holds function pointers and constants only, and is never written after it is made.
 unsafe impl Sync for WSK_PROVIDER_CONNECTION_DISPATCH {}
 
+#[allow(unsafe_code)] // As above.
+// SAFETY: as above.
+unsafe impl Sync for WSK_PROVIDER_STREAM_DISPATCH {}
+
 const _: () = {
     assert!(size_of::<WSK_BUF>() == 24);
     assert!(size_of::<WSK_DATA_INDICATION>() == 32);

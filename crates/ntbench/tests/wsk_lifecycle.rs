@@ -261,8 +261,8 @@ isolated! {
         let control = table().WskControlClient;
         // SAFETY: as the page of the function has it.
         let status = unsafe { control(client(), WSK_TRANSPORT_LIST_QUERY, 0, none, 0, none, returned, null_mut()) };
-        assert_eq!((status, size), (NtStatus::BUFFER_OVERFLOW, 2 * size_of::<WSK_TRANSPORT>()));
-        let mut list = [0u8; 2 * size_of::<WSK_TRANSPORT>()];
+        assert_eq!((status, size), (NtStatus::BUFFER_OVERFLOW, 6 * size_of::<WSK_TRANSPORT>()));
+        let mut list = [0u8; 6 * size_of::<WSK_TRANSPORT>()];
         let at = list.as_mut_ptr().cast();
         // SAFETY: as the page of the function has it.
         let status = unsafe { control(client(), WSK_TRANSPORT_LIST_QUERY, 0, none, size, at, returned, null_mut()) };

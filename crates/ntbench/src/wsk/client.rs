@@ -22,6 +22,7 @@ use nt_abi::{IRP, NtStatus};
 
 use super::Shared;
 use super::address_list::AddressList;
+use super::descriptors::Descriptor;
 use super::faults::{Function, Moment};
 use super::request::{Outcome, Request};
 use super::socket::Kind;
@@ -46,7 +47,7 @@ pub(super) struct Client {
     pub(super) fixed: AtomicU32,
     pub(super) socket_made: AtomicBool,
     /// Security descriptors cached and not released.
-    pub(super) descriptors: AtomicUsize,
+    pub(super) descriptors: Mutex<Vec<Descriptor>>,
     parked: Mutex<Vec<(Await, Request)>>,
     /// Lists of addresses that it has and must free.
     pub(super) lists: Mutex<Vec<AddressList>>,
@@ -153,7 +154,7 @@ impl Client {
     pub(super) fn fixed_events(&self, kind: Kind) -> u32 {
         self.socket_made.store(true, Ordering::Relaxed);
         let valid = match kind {
-            Kind::Basic => 0,
+            Kind::Basic | Kind::Stream => 0,
             Kind::Listen => WSK_EVENT_ACCEPT,
             Kind::Connection => WSK_EVENT_RECEIVE | WSK_EVENT_DISCONNECT | WSK_EVENT_SEND_BACKLOG,
             Kind::Datagram => WSK_EVENT_RECEIVE_FROM,
@@ -219,7 +220,7 @@ impl Client {
             let text = format!("the client completed its detach with {lists} lists of addresses that it never freed");
             crate::verifier::violation("L21", text);
         }
-        let descriptors = self.descriptors.load(Ordering::Acquire);
+        let descriptors = self.descriptors.lock().unwrap().len();
         if descriptors > 0 {
             let text = format!("the client completed its detach with {descriptors} cached security descriptors");
             crate::verifier::violation("L21", text);
@@ -241,6 +242,11 @@ pub fn nmr_event(event: &nmr::Event) {
     if let Some(client) = client {
         client.left();
     }
+}
+
+/// The clients of a provider that are attached, now or once.
+pub(super) fn all_of(shared: &Arc<Shared>) -> Vec<Arc<Client>> {
+    CLIENTS.lock().unwrap().iter().filter(|one| Arc::ptr_eq(&one.shared, shared)).cloned().collect()
 }
 
 /// Whether clients are attached to an instance of the provider's.
@@ -281,7 +287,7 @@ pub(super) unsafe extern "win64" fn attach(
             by_function: super::register::is_ours(client_instance),
             fixed: AtomicU32::new(0),
             socket_made: AtomicBool::new(false),
-            descriptors: AtomicUsize::new(0),
+            descriptors: Mutex::new(Vec::new()),
             parked: Mutex::new(Vec::new()),
             lists: Mutex::new(Vec::new()),
             shared: Arc::clone(&shared),

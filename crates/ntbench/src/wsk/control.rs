@@ -12,10 +12,10 @@ use nt_abi::{GUID, NtStatus};
 
 use super::client::{Await, Client};
 use super::faults::Function;
+use super::perform::answer;
 use super::request::{Outcome, Request};
 use super::socket::{Kind, Socket};
 use super::state::Phase;
-use super::transport::Setting;
 
 /// The arguments of a control function.
 pub(super) struct Control {
@@ -62,11 +62,25 @@ impl Control {
         Ok(size)
     }
 
-    fn tell(&self, size: usize) {
+    /// Writes several; the output has room for them.
+    pub(super) fn write_all<T: Copy>(&self, all: &[T]) {
+        // SAFETY: the caller has looked at the buffer's size, and the two do not overlap.
+        unsafe { std::ptr::copy_nonoverlapping(all.as_ptr().cast::<u8>(), self.output.0.cast(), size_of_val(all)) };
+        self.tell(size_of_val(all));
+    }
+
+    /// Tells how much there is, if the caller wants to know.
+    pub(super) fn tell(&self, size: usize) {
         if !self.returned.is_null() {
             // SAFETY: the caller's variable.
             unsafe { self.returned.write(size) };
         }
+    }
+
+    /// Whether this is an I/O control that takes no IRP.
+    pub(super) fn takes_no_irp(&self) -> bool {
+        const ALL: [u32; 3] = [SIO_WSK_QUERY_INSPECT_ID, SIO_WSK_REGISTER_EXTENSION, SIO_ADDRESS_LIST_QUERY];
+        self.kind == WskIoctl && ALL.contains(&self.code)
     }
 
     /// Whether this is the option that switches events.
@@ -84,6 +98,9 @@ impl Control {
 impl Socket {
     /// WskControlSocket, but for events.
     pub(super) fn control(&self, control: &Control) -> Result<usize, NtStatus> {
+        if let Some(status) = self.lock().mute() {
+            return Err(status);
+        }
         if self.kind == Kind::Datagram
             && let Some(result) = self.control_datagrams(control)
         {
@@ -97,52 +114,12 @@ impl Socket {
         }
     }
 
-    fn set_option(&self, control: &Control) -> Result<(), NtStatus> {
-        let value = control.number();
-        let setting = match (control.level, control.code) {
-            (SOL_SOCKET, SO_EXCLUSIVEADDRUSE) => return Ok(()),
-            (SOL_SOCKET, SO_REUSEADDR) => Setting::ReuseAddress(value? != 0),
-            (SOL_SOCKET, SO_KEEPALIVE) => Setting::KeepAlive(value? != 0),
-            (SOL_SOCKET, SO_SNDBUF) => Setting::SendBuffer(value?),
-            (SOL_SOCKET, SO_RCVBUF) => Setting::ReceiveBuffer(value?),
-            (IPPROTO_TCP, TCP_NODELAY) => Setting::NoDelay(value? != 0),
-            (IPPROTO_TCP, TCP_KEEPALIVE) => Setting::KeepIdle(value?),
-            (IPPROTO_TCP, TCP_KEEPINTVL) => Setting::KeepInterval(value?),
-            (IPPROTO_TCP, TCP_KEEPCNT) => Setting::KeepCount(value?),
-            (IPPROTO_IPV6, IPV6_V6ONLY) => Setting::OnlyV6(value? != 0),
-            _ => return Err(control.lacking(Function::ControlSocket, self.address())),
-        };
-        let refuses = || self.shared.faults.current().is_some_and(|faults| faults.refuse_dual_stack);
-        if setting == Setting::OnlyV6(false) && refuses() {
-            return Err(NtStatus::NOT_SUPPORTED);
+    /// WskControlSocket that may wait.
+    pub(super) fn control_later(&self, control: &Control, request: Request) -> Outcome {
+        if control.kind == WskIoctl && control.code == SIO_ADDRESS_LIST_CHANGE {
+            return self.await_addresses(request);
         }
-        let inner = self.lock();
-        let endpoint = inner.link.endpoint.as_ref().ok_or(NtStatus::INVALID_DEVICE_STATE)?;
-        endpoint.set(setting).map_err(|error| super::address::status(&error))
-    }
-
-    fn get_option(&self, control: &Control) -> Result<usize, NtStatus> {
-        match (control.level, control.code) {
-            (SOL_SOCKET, SO_TYPE) => control.write(u32::from(SOCK_STREAM)),
-            (SOL_SOCKET, SO_ERROR) => {
-                let failure = self.lock().link.failure.unwrap_or(NtStatus::SUCCESS);
-                control.write(failure.0)
-            }
-            _ => Err(control.lacking(Function::ControlSocket, self.address())),
-        }
-    }
-
-    fn io_control(&self, control: &Control) -> Result<usize, NtStatus> {
-        match control.code {
-            SIO_WSK_QUERY_IDEAL_SEND_BACKLOG => control.write(0x1_0000_usize),
-            SIO_WSK_QUERY_RECEIVE_BACKLOG => {
-                let inner = self.lock();
-                let held = inner.held.as_ref().map_or(0, |held| held.rest().len());
-                let waiting = inner.link.endpoint.as_ref().map_or(0, |endpoint| endpoint.waiting());
-                control.write(held + waiting)
-            }
-            _ => Err(control.lacking(Function::ControlSocket, self.address())),
-        }
+        answer(request, self.control(control))
     }
 
     /// SO_WSK_EVENT_CALLBACK. A request comes back if it is to be completed now, with the status that is returned.
@@ -166,8 +143,8 @@ impl Socket {
 
     fn enable(&self, mask: u32) -> Result<(), NtStatus> {
         const CONNECTION: u32 = WSK_EVENT_RECEIVE | WSK_EVENT_DISCONNECT | WSK_EVENT_SEND_BACKLOG;
-        let valid = match self.kind {
-            Kind::Basic => 0,
+        let valid = match self.role() {
+            Kind::Basic | Kind::Stream => 0,
             Kind::Listen => WSK_EVENT_ACCEPT | CONNECTION,
             Kind::Connection => CONNECTION,
             Kind::Datagram => WSK_EVENT_RECEIVE_FROM,
@@ -180,7 +157,7 @@ impl Socket {
             return Err(NtStatus::INVALID_PARAMETER);
         }
         let mut inner = self.lock();
-        let ready = match self.kind {
+        let ready = match self.role() {
             Kind::Listen | Kind::Datagram => inner.phase == Phase::Bound,
             _ => inner.phase == Phase::Connected,
         };
@@ -189,7 +166,7 @@ impl Socket {
             self.complain("WSK-EVENT", Function::ControlSocket, "events are enabled before the socket is bound or connected");
             return Err(NtStatus::INVALID_DEVICE_STATE);
         }
-        if self.kind == Kind::Listen {
+        if self.role() == Kind::Listen {
             inner.events.inherit |= mask & CONNECTION;
             inner.events.enabled |= mask & WSK_EVENT_ACCEPT;
         } else {
@@ -215,7 +192,7 @@ impl Socket {
         }
         let Some(request) = request else { return (NtStatus::EVENT_PENDING, None) };
         request.pend();
-        inner.events.disabling = Some(request);
+        inner.events.disabling.push(request);
         (NtStatus::PENDING, None)
     }
 }
@@ -225,21 +202,17 @@ fn is_wsk(id: *const GUID) -> bool {
     unsafe { id.as_ref() }.is_some_and(|id| *id == NPI_WSK_INTERFACE_ID)
 }
 
-/// Identifies the host's TCP/IP as a provider of transports.
-const TRANSPORT_ID: GUID =
-    GUID { Data1: 0x5ff1_5f9c, Data2: 0x3d2e, Data3: 0x4c0b, Data4: [0x9a, 0x41, 0x77, 0x6b, 0x1e, 0x2c, 0x60, 0x8d] };
-
 impl Client {
     /// WskControlClient without an IRP.
     pub(super) fn control(&self, control: &Control) -> NtStatus {
         let early = !self.socket_made.load(Ordering::Relaxed);
         let result = match control.code {
-            WSK_TRANSPORT_LIST_QUERY => return list(control),
+            WSK_TRANSPORT_LIST_QUERY => return self.list_transports(control),
             WSK_TDI_BEHAVIOR if early => control.number().map(|_| ()),
             WSK_SET_STATIC_EVENT_CALLBACKS if early => self.fix_events(control),
             WSK_TDI_BEHAVIOR | WSK_SET_STATIC_EVENT_CALLBACKS => Err(NtStatus::INVALID_DEVICE_STATE),
             WSK_CACHE_SD => self.cache(control),
-            WSK_RELEASE_SD => self.uncache(),
+            WSK_RELEASE_SD => self.uncache(control),
             _ => Err(control.lacking(Function::ControlClient, self.address())),
         };
         result.err().unwrap_or(NtStatus::SUCCESS)
@@ -248,7 +221,6 @@ impl Client {
     /// WskControlClient with an IRP.
     pub(super) fn control_later(&self, control: &Control, request: Request) -> Outcome {
         if control.code == WSK_TRANSPORT_LIST_CHANGE {
-            // The list never changes here.
             return self.park(request, Await::Transports);
         }
         let status = control.lacking(Function::ControlClient, self.address());
@@ -261,39 +233,12 @@ impl Client {
         if !is_wsk(wish.NpiId) {
             return Err(NtStatus::NOT_SUPPORTED);
         }
+        const ALL: u32 =
+            WSK_EVENT_ACCEPT | WSK_EVENT_RECEIVE | WSK_EVENT_RECEIVE_FROM | WSK_EVENT_DISCONNECT | WSK_EVENT_SEND_BACKLOG;
+        if wish.EventMask == 0 || wish.EventMask & !ALL != 0 {
+            return Err(NtStatus::INVALID_PARAMETER);
+        }
         self.fixed.fetch_or(wish.EventMask, Ordering::Relaxed);
         Ok(())
     }
-
-    /// The descriptor itself is not looked at: whoever opens a socket here may.
-    fn cache(&self, control: &Control) -> Result<(), NtStatus> {
-        // SAFETY: the caller's buffer is as large as it says; any bytes are a pointer's.
-        let descriptor = unsafe { control.read::<usize>()? };
-        control.write(descriptor)?;
-        self.descriptors.fetch_add(1, Ordering::AcqRel);
-        Ok(())
-    }
-
-    fn uncache(&self) -> Result<(), NtStatus> {
-        let less = |count: usize| count.checked_sub(1);
-        let given = self.descriptors.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
-        given.map(|_| ()).map_err(|_| NtStatus::INVALID_PARAMETER)
-    }
-}
-
-/// WSK_TRANSPORT_LIST_QUERY.
-fn list(control: &Control) -> NtStatus {
-    let tcp = |family| WSK_TRANSPORT {
-        Version: 0,
-        SocketType: SOCK_STREAM,
-        Protocol: IPPROTO_TCP,
-        AddressFamily: family,
-        ProviderId: TRANSPORT_ID,
-    };
-    let all = [tcp(AF_INET), tcp(AF_INET6)];
-    if control.output.1 < size_of_val(&all) {
-        control.tell(size_of_val(&all));
-        return NtStatus::BUFFER_OVERFLOW;
-    }
-    control.write(all).err().unwrap_or(NtStatus::SUCCESS)
 }

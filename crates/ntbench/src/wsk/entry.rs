@@ -27,7 +27,7 @@ use clients::{control_client, free_address_info, get_address_info, get_name_info
 use datagrams::{receive_from, release_datagrams, send_messages, send_to};
 use sockets::{
     accept, bind, close_socket, connect, connect_ex, control_socket, disconnect, get_local_address, get_remote_address,
-    inspect_complete, receive, release, send,
+    inspect_complete, listen, receive, release, send,
 };
 
 /// The table of a client.
@@ -78,6 +78,23 @@ static DATAGRAM: WSK_PROVIDER_DATAGRAM_DISPATCH = WSK_PROVIDER_DATAGRAM_DISPATCH
     WskSendMessages: send_messages,
 };
 
+static STREAM: WSK_PROVIDER_STREAM_DISPATCH = WSK_PROVIDER_STREAM_DISPATCH {
+    Basic: WSK_PROVIDER_BASIC_DISPATCH { WskControlSocket: control_socket, WskCloseSocket: close_socket },
+    WskBind: bind,
+    WskAccept: accept,
+    WskConnect: connect,
+    WskListen: listen,
+    WskSend: send,
+    WskReceive: receive,
+    WskDisconnect: disconnect,
+    WskRelease: release,
+    WskGetLocalAddress: get_local_address,
+    WskGetRemoteAddress: get_remote_address,
+    WskConnectEx: connect_ex,
+    WskSendEx: std::ptr::null(),
+    WskReceiveEx: std::ptr::null(),
+};
+
 /// The table of a kind of socket.
 pub(super) fn table(kind: Kind) -> *const c_void {
     match kind {
@@ -85,6 +102,7 @@ pub(super) fn table(kind: Kind) -> *const c_void {
         Kind::Listen => (&raw const LISTEN).cast(),
         Kind::Connection => (&raw const CONNECTION).cast(),
         Kind::Datagram => (&raw const DATAGRAM).cast(),
+        Kind::Stream => (&raw const STREAM).cast(),
     }
 }
 
@@ -172,7 +190,7 @@ unsafe fn with_buffer(
     work: impl FnOnce(&Socket, Request, Buffers) -> Outcome,
 ) -> NtStatus {
     let work = |socket: &Socket, request| {
-        if socket.kind != Kind::Connection {
+        if socket.role() != Kind::Connection {
             return Outcome::Done(request, NtStatus::INVALID_DEVICE_REQUEST, 0);
         }
         // SAFETY: as the caller promises.

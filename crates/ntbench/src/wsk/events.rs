@@ -9,14 +9,16 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use nt_abi::wsk::{
-    PFN_WSK_ACCEPT_EVENT, PFN_WSK_DISCONNECT_EVENT, PFN_WSK_RECEIVE_EVENT, WSK_BUF, WSK_CLIENT_CONNECTION_DISPATCH,
-    WSK_CLIENT_LISTEN_DISPATCH, WSK_DATA_INDICATION, WSK_EVENT_ACCEPT, WSK_EVENT_DISCONNECT, WSK_EVENT_RECEIVE,
-    WSK_FLAG_ABORTIVE, WSK_FLAG_AT_DISPATCH_LEVEL,
+    PFN_WSK_ABORT_EVENT, PFN_WSK_ACCEPT_EVENT, PFN_WSK_DISCONNECT_EVENT, PFN_WSK_INSPECT_EVENT, PFN_WSK_RECEIVE_EVENT,
+    PFN_WSK_SEND_BACKLOG_EVENT, WSK_BUF, WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH, WSK_DATA_INDICATION,
+    WSK_EVENT_ACCEPT, WSK_EVENT_DISCONNECT, WSK_EVENT_RECEIVE, WSK_EVENT_SEND_BACKLOG, WSK_FLAG_ABORTIVE,
+    WSK_FLAG_AT_DISPATCH_LEVEL, WSK_INSPECT_ID,
 };
 use nt_abi::{DISPATCH_LEVEL, MDL, MDL_SOURCE_IS_NONPAGED_POOL, NtStatus, PAGE_SIZE};
 
 use super::address::Sockaddr;
 use super::faults::{Function, Moment};
+use super::knobs::Breakdown;
 use super::pump::Step;
 use super::request::Request;
 use super::socket::{Hold, Socket};
@@ -44,8 +46,8 @@ pub(super) struct Events {
     accepting: bool,
     /// The end of the connection has been told.
     pub(super) told_end: bool,
-    /// Waits for the callback of a disabled event to return.
-    pub(super) disabling: Option<Request>,
+    /// Wait for the callback of a disabled event to return.
+    pub(super) disabling: Vec<Request>,
 }
 
 impl Events {
@@ -58,7 +60,7 @@ impl Events {
             suspended: false,
             accepting: true,
             told_end: false,
-            disabling: None,
+            disabling: Vec::new(),
         }
     }
 
@@ -71,7 +73,7 @@ impl Events {
         if self.running != 0 {
             return None;
         }
-        self.disabling.take()
+        self.disabling.pop()
     }
 }
 
@@ -201,15 +203,43 @@ pub(super) struct Offered {
 
 /// What a client is to be told.
 pub(super) enum Occurrence {
-    Data { call: PFN_WSK_RECEIVE_EVENT, indication: Indication, calls: u64 },
-    End { call: PFN_WSK_DISCONNECT_EVENT, flags: u32 },
-    Arrival { call: PFN_WSK_ACCEPT_EVENT, socket: Hold, local: SocketAddr, remote: SocketAddr },
+    Data {
+        call: PFN_WSK_RECEIVE_EVENT,
+        indication: Indication,
+        calls: u64,
+    },
+    End {
+        call: PFN_WSK_DISCONNECT_EVENT,
+        flags: u32,
+    },
+    Arrival {
+        call: PFN_WSK_ACCEPT_EVENT,
+        socket: Hold,
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
     Datagrams(super::datagram::Told),
+    Inspect {
+        call: PFN_WSK_INSPECT_EVENT,
+        id: WSK_INSPECT_ID,
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
+    Abort {
+        call: PFN_WSK_ABORT_EVENT,
+        id: WSK_INSPECT_ID,
+    },
+    Backlog {
+        call: PFN_WSK_SEND_BACKLOG_EVENT,
+        size: usize,
+    },
+    /// The socket functions no more: an event that says it with NULL.
+    Breakdown(Breakdown),
 }
 
 impl Socket {
     /// The client's table of connection events.
-    fn connection_events(&self) -> Option<&WSK_CLIENT_CONNECTION_DISPATCH> {
+    pub(super) fn connection_events(&self) -> Option<&WSK_CLIENT_CONNECTION_DISPATCH> {
         // SAFETY: the client's table stays as long as the socket.
         unsafe { self.dispatch.load(Ordering::Acquire).cast::<WSK_CLIENT_CONNECTION_DISPATCH>().as_ref() }
     }
@@ -222,6 +252,15 @@ impl Socket {
 
     /// The next event of a connection, when no request takes precedence.
     pub(super) fn event_step(&self, inner: &mut Inner) -> Option<Step> {
+        if inner.breakdown == Some(false) {
+            return self.breakdown_event(inner);
+        }
+        if let Some(size) = inner.backlog_news.take()
+            && let Some(call) = self.connection_events().and_then(|table| table.WskSendBacklogEvent)
+        {
+            inner.events.running = WSK_EVENT_SEND_BACKLOG;
+            return Some(Step::Tell(Occurrence::Backlog { call, size }));
+        }
         let wanted = inner.events.wants(WSK_EVENT_RECEIVE) && !inner.events.suspended && inner.receives.is_empty();
         if wanted && let Some(call) = self.connection_events().and_then(|table| table.WskReceiveEvent) {
             inner.read_ahead(self.shared.faults.read_limit());
@@ -248,6 +287,10 @@ impl Socket {
             Occurrence::End { call, flags } => self.tell_end(call, flags),
             Occurrence::Datagrams(told) => self.tell_datagrams(told),
             Occurrence::Arrival { call, socket, local, remote } => self.tell_arrival(call, socket, (local, remote)),
+            Occurrence::Inspect { call, id, local, remote } => self.tell_inspect(call, id, (local, remote)),
+            Occurrence::Abort { call, id } => self.tell_abort(call, id),
+            Occurrence::Backlog { call, size } => self.tell_backlog(call, size),
+            Occurrence::Breakdown(how) => self.tell_breakdown(how),
         };
         self.lock().events.running = 0;
         self.shared.faults.step(event, Moment::Return);
@@ -324,6 +367,10 @@ impl Socket {
             }
             Socket::abandon(socket);
             return Function::AcceptEvent;
+        }
+        if table.is_null() && socket.lock().events.enabled != 0 {
+            let what = "the client gave no dispatch table, and its listening socket enables events of connections";
+            self.complain("WSK-EVENT", Function::AcceptEvent, what);
         }
         socket.context.store(context, Ordering::Release);
         socket.dispatch.store(table.cast_mut().cast(), Ordering::Release);

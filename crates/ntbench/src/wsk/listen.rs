@@ -10,7 +10,7 @@ use super::events::Occurrence;
 use super::pump::Step;
 use super::request::{Outcome, wait_in};
 use super::socket::{Birth, Hold, Kind, Socket};
-use super::state::{Accept, Inner, Phase};
+use super::state::{Accept, Arrived, Inner, Phase};
 
 /// How long to wait before trying again when the host has no more files for connections.
 const RETRY: Duration = Duration::from_millis(10);
@@ -19,6 +19,9 @@ impl Socket {
     /// WskAccept.
     pub(super) fn accept(&self, accept: Accept) -> Outcome {
         let mut inner = self.lock();
+        if let Some(status) = inner.broken() {
+            return Outcome::Done(accept.request, status, 0);
+        }
         if inner.phase != Phase::Bound {
             return Outcome::Done(accept.request, NtStatus::INVALID_DEVICE_STATE, 0);
         }
@@ -53,10 +56,16 @@ impl Socket {
 
     /// Sees to it that a connection is in `arrived`, if there is one.
     fn arrived(&self, inner: &mut Inner) -> io::Result<()> {
+        if inner.inspections.on && inner.arrived.is_none() {
+            inner.arrived = inner.inspections.cleared();
+        }
         while inner.arrived.is_none() {
+            if inner.inspections.on {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
             let endpoint = inner.link.endpoint.as_ref().ok_or(io::ErrorKind::WouldBlock)?;
             match endpoint.accept() {
-                Ok(arrived) => inner.arrived = Some(arrived),
+                Ok((endpoint, remote)) => inner.arrived = Some(Arrived { endpoint, remote, inspected: None }),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     inner.link.ready.readable = false;
@@ -67,12 +76,36 @@ impl Socket {
         Ok(())
     }
 
+    /// A connection to be inspected, if the host has one. Where it cannot give it now, it is asked again later.
+    pub(super) fn next_arrival(&self, inner: &mut Inner) -> Option<Arrived> {
+        loop {
+            let error = match inner.link.endpoint.as_ref()?.accept() {
+                Ok((endpoint, remote)) => return Some(Arrived { endpoint, remote, inspected: None }),
+                Err(error) => error,
+            };
+            if error.kind() == io::ErrorKind::ConnectionAborted {
+                continue;
+            }
+            inner.link.ready.readable = error.kind() != io::ErrorKind::WouldBlock;
+            if inner.link.ready.readable {
+                self.nudge(inner, RETRY);
+            }
+            return None;
+        }
+    }
+
     pub(super) fn accept_step(&self, inner: &mut Inner) -> Option<Step> {
+        if inner.breakdown.is_some() {
+            return self.breakdown_step(inner);
+        }
+        if let Some(step) = self.inspect_step(inner) {
+            return Some(step);
+        }
         let wanted = inner.accepts.iter().any(|one| !one.lost);
         if !wanted && (self.accept_event().is_none() || inner.events.enabled == 0) {
             return None;
         }
-        if !inner.link.ready.readable && inner.arrived.is_none() {
+        if !inner.link.ready.readable && inner.arrived.is_none() && !inner.inspections.has_cleared() {
             return None;
         }
         if !self.has_arrived(inner) {
@@ -98,7 +131,7 @@ impl Socket {
 
     fn hand_to_event(&self, inner: &mut Inner) -> Option<Step> {
         let call = self.arrival(inner)?;
-        let (endpoint, remote) = inner.arrived.take()?;
+        let Arrived { endpoint, remote, inspected } = inner.arrived.take()?;
         let local = endpoint.local().unwrap_or(remote);
         let client = self.client.hold()?;
         let fixed = self.client.fixed_events(Kind::Connection);
@@ -110,15 +143,30 @@ impl Socket {
             context: std::ptr::null_mut(),
             dispatch: std::ptr::null(),
             events: fixed,
+            inspected,
+            options: inner.options,
+            descriptor: inner.descriptor.clone(),
         };
         let socket = Socket::create(client, birth);
         socket.lock().events.enabled |= inner.events.inherit;
         Some(Step::Tell(Occurrence::Arrival { call, socket, local, remote }))
     }
 
+    /// A socket that functions no more: those who wait are told so, then its events are, once.
+    fn breakdown_step(&self, inner: &mut Inner) -> Option<Step> {
+        while let Some(at) = inner.accepts.iter().position(|one| !one.lost) {
+            if inner.accepts[at].request.claim() {
+                let accept = inner.accepts.remove(at)?;
+                return Some(Step::Complete(accept.request, NtStatus::FILE_FORCED_CLOSED, 0));
+            }
+            inner.accepts[at].lost = true;
+        }
+        self.breakdown_event(inner)
+    }
+
     /// Makes the socket of the connection that has arrived, for a WskAccept.
     fn admit(&self, inner: &mut Inner, accept: &Accept) -> Option<Hold> {
-        let (endpoint, remote) = inner.arrived.take()?;
+        let Arrived { endpoint, remote, inspected } = inner.arrived.take()?;
         if let Ok(local) = endpoint.local() {
             accept.write(local, remote, self.family);
         }
@@ -130,6 +178,9 @@ impl Socket {
             context: accept.context,
             dispatch: accept.dispatch.cast(),
             events: self.client.fixed_events(Kind::Connection),
+            inspected,
+            options: inner.options,
+            descriptor: inner.descriptor.clone(),
         };
         let socket = Socket::create(self.client.hold()?, birth);
         let watched = socket.watch(&socket.lock());

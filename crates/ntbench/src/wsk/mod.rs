@@ -8,9 +8,10 @@
 //! Lock order: a listening socket's lock before that of a connection it makes; nothing else is held with another, and
 //! none of them while a driver is called or an IRP completed.
 
+use std::collections::HashSet;
 use std::ffi::c_void;
 use std::io;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicUsize};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -23,14 +24,20 @@ mod address;
 mod address_list;
 mod ancillary;
 mod buffer;
+mod carriers;
 mod client;
 mod connect;
 mod control;
 mod datagram;
+mod descriptors;
 mod entry;
 mod events;
 pub mod faults;
+mod inspect;
+mod ioctl;
+mod knobs;
 mod listen;
+mod options;
 mod perform;
 mod pump;
 mod receive;
@@ -43,6 +50,7 @@ mod state;
 mod stats;
 pub mod transport;
 
+pub use carriers::Carrier;
 pub use client::nmr_event;
 pub use faults::{Action, Faults, Function, Moment, Rule, Step, When};
 pub use stats::Stats;
@@ -70,6 +78,11 @@ struct Shared {
     transport: Arc<dyn Transport>,
     faults: Adversity,
     counters: Counters,
+    /// Addresses of the sockets that live.
+    sockets: Mutex<HashSet<usize>>,
+    /// The ideal send backlog of all connections.
+    ideal_backlog: AtomicUsize,
+    carriers: Mutex<Vec<Carrier>>,
 }
 
 impl Shared {
@@ -88,7 +101,7 @@ impl Shared {
 impl Counters {
     fn of(&self, kind: Kind) -> &AtomicI64 {
         match kind {
-            Kind::Basic => &self.others,
+            Kind::Basic | Kind::Stream => &self.others,
             Kind::Listen => &self.listeners,
             Kind::Connection => &self.connections,
             Kind::Datagram => &self.datagram_sockets,
@@ -114,8 +127,11 @@ impl Provider {
     /// Starts its threads. It is not there for clients before [`Provider::arrive`].
     pub fn new(settings: Settings) -> io::Result<Self> {
         let host = Host::start(settings.reactors, crate::ke::processor::adopt)?;
-        let (faults, counters) = Default::default();
-        let shared = Arc::new(Shared { transport: Arc::new(host), faults, counters });
+        let (faults, counters, sockets) = Default::default();
+        let ideal_backlog = AtomicUsize::new(knobs::IDEAL_BACKLOG);
+        let carriers = Mutex::new(carriers::of_the_host(&host));
+        let transport = Arc::new(host);
+        let shared = Arc::new(Shared { transport, faults, counters, sockets, ideal_backlog, carriers });
         let versions = Versions(WSK_VERSION_1_0, WSK_VERSION_1_0);
         Ok(Self { shared, registered: Mutex::new(None), versions: Mutex::new(versions) })
     }

@@ -11,7 +11,7 @@ use super::events::Occurrence;
 use super::faults::Function;
 use super::request::Request;
 use super::socket::{Hold, Kind, Socket};
-use super::state::{Inner, Phase};
+use super::state::{Inner, Phase, Transfer};
 use super::transport::Readiness;
 
 /// One thing to do without the lock.
@@ -43,7 +43,10 @@ impl Socket {
         if let Some(request) = inner.events.disabled() {
             return Some(Step::Complete(request, NtStatus::SUCCESS, 0));
         }
-        match (self.kind, inner.phase) {
+        if inner.silent {
+            return None;
+        }
+        match (self.role(), inner.phase) {
             (Kind::Listen, Phase::Bound) => self.accept_step(inner),
             (Kind::Datagram, Phase::Bound) => self.datagram_step(inner),
             (Kind::Connection, Phase::Connecting) => self.connect_step(inner),
@@ -85,6 +88,7 @@ impl Socket {
             return None;
         }
         let outcome = match &inner.link.endpoint {
+            _ if inner.breakdown.is_some() => Err(NtStatus::FILE_FORCED_CLOSED),
             Some(endpoint) => endpoint.outcome().map_err(|error| super::address::status(&error)),
             None => Err(NtStatus::CONNECTION_ABORTED),
         };
@@ -95,6 +99,13 @@ impl Socket {
             Err(_) => inner.phase = Phase::Bound,
         }
         inner.link.ready.failed = false;
+        if outcome.is_ok()
+            && let Some(buffers) = inner.connect_data.take()
+        {
+            // WskConnectEx goes on as a send; whoever cancels it finds it there.
+            inner.sends.extend(inner.connect.take().map(|request| Transfer::new(request, buffers, 0)));
+            return self.next_step(inner);
+        }
         // Claimed, or its cancel routine waits for the lock and takes it.
         let request = inner.connect.take_if(|request| request.claim())?;
         Some(match outcome {

@@ -142,7 +142,7 @@ impl Socket {
         }
         let (waiting, endpoint) = {
             let mut inner = self.lock();
-            if !matches!(inner.phase, super::state::Phase::Connected) {
+            if !matches!(inner.phase, super::state::Phase::Connected) || inner.silent {
                 let status = inner.unconnected().unwrap_or(NtStatus::INVALID_DEVICE_STATE);
                 return Outcome::Done(request, status, 0);
             }

@@ -18,13 +18,15 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use nt_abi::wsk::WSK_SOCKET;
+use nt_abi::wsk::{WSK_CLIENT_STREAM_DISPATCH, WSK_INSPECT_ID, WSK_SOCKET};
 use nt_abi::{IRP, NtStatus};
 
 use super::Shared;
 use super::client::{Client, ClientHold};
+use super::descriptors::Descriptor;
+use super::options::Options;
 use super::request::Request;
 use super::state::{Ended, Inner, Phase};
 use super::transport::{Endpoint, Family, Readiness, Ready};
@@ -44,6 +46,8 @@ pub(super) enum Kind {
     Listen,
     Connection,
     Datagram,
+    /// Becomes one of the former two by WskListen or WskConnect.
+    Stream,
 }
 
 /// See the module.
@@ -52,6 +56,8 @@ pub(super) struct Socket {
     visible: WSK_SOCKET,
     magic: AtomicU32,
     pub(super) kind: Kind,
+    /// What a stream socket has become.
+    role: OnceLock<Kind>,
     pub(super) family: Family,
     count: AtomicUsize,
     /// Functions of the socket that are entered and have not returned.
@@ -99,6 +105,10 @@ pub(super) struct Birth {
     pub(super) context: *mut c_void,
     pub(super) dispatch: *const c_void,
     pub(super) events: u32,
+    /// What the connection was inspected by.
+    pub(super) inspected: Option<WSK_INSPECT_ID>,
+    pub(super) options: Options,
+    pub(super) descriptor: Option<Descriptor>,
 }
 
 impl Socket {
@@ -116,6 +126,7 @@ impl Socket {
             visible: WSK_SOCKET { Dispatch: super::entry::table(birth.kind) },
             magic: AtomicU32::new(ALIVE),
             kind: birth.kind,
+            role: OnceLock::new(),
             family: birth.family,
             count: AtomicUsize::new(1),
             inside: AtomicU32::new(0),
@@ -128,6 +139,7 @@ impl Socket {
         // INVARIANT: the count is 1 for the hold that is returned. The Arc is kept by the address, until `bury`.
         // SAFETY: an Arc's address is not null.
         let hold = Hold(unsafe { NonNull::new_unchecked(Arc::into_raw(socket).cast_mut()) });
+        hold.shared.sockets.lock().unwrap().insert(hold.address());
         crate::trace::emit(crate::trace::Kind::SocketCreated { socket: hold.address(), detail });
         hold
     }
@@ -159,6 +171,15 @@ impl Socket {
         self.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
         // INVARIANT: just counted.
         Some(Hold(NonNull::from(self)))
+    }
+
+    /// The socket of an address in [`Shared::sockets`], whose lock is held.
+    ///
+    /// # Safety
+    /// The address is in there, so the socket is not buried.
+    pub(super) unsafe fn living(at: usize) -> Option<Hold> {
+        // SAFETY: as the caller promises.
+        unsafe { &*(at as *const Socket) }.hold()
     }
 
     /// What a client knows it by.
@@ -193,6 +214,37 @@ impl Socket {
             Socket::abandon(hold);
         }
         found
+    }
+
+    /// What the socket acts as.
+    pub(super) fn role(&self) -> Kind {
+        self.role.get().copied().unwrap_or(self.kind)
+    }
+
+    /// A stream socket becomes a listening socket or a connection, by the first WskListen or WskConnect, even one that
+    /// fails; others are what they are. Called with the lock held.
+    pub(super) fn act_as(&self, inner: &mut Inner, role: Kind) -> Result<(), NtStatus> {
+        if self.kind != Kind::Stream {
+            return if self.kind == role { Ok(()) } else { Err(NtStatus::INVALID_DEVICE_REQUEST) };
+        }
+        let first = self.role.set(role).is_ok();
+        if self.role() != role {
+            return Err(NtStatus::INVALID_DEVICE_REQUEST);
+        }
+        if !first {
+            return Ok(());
+        }
+        let both = self.dispatch.load(Ordering::Acquire).cast::<WSK_CLIENT_STREAM_DISPATCH>();
+        // SAFETY: the client's table stays as long as the socket; until now it was a stream socket's.
+        let own: *const c_void = match unsafe { both.as_ref() } {
+            None => std::ptr::null(),
+            Some(both) if role == Kind::Listen => both.Listen.cast(),
+            Some(both) => both.Connect.cast(),
+        };
+        self.dispatch.store(own.cast_mut(), Ordering::Release);
+        let fixed = self.client.fixed_events(role);
+        (inner.events.fixed, inner.events.enabled) = (fixed, inner.events.enabled | fixed);
+        Ok(())
     }
 
     /// Begins to listen to the endpoint's readiness.
@@ -273,6 +325,7 @@ impl Socket {
 
     /// The socket is no more, but for its memory. Its hold of the client is given back last.
     fn bury(&self) -> Option<ClientHold> {
+        self.shared.sockets.lock().unwrap().remove(&self.address());
         self.magic.store(DEAD, Ordering::Release);
         self.shared.counters.of(self.kind).fetch_sub(1, Ordering::Relaxed);
         crate::trace::emit(crate::trace::Kind::SocketClosed { socket: self.address() });

@@ -8,14 +8,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::ptr::NonNull;
 
-use nt_abi::wsk::{SOCKADDR, WSK_CLIENT_CONNECTION_DISPATCH};
+use nt_abi::wsk::{SOCKADDR, WSK_CLIENT_CONNECTION_DISPATCH, WSK_INSPECT_ID};
 use nt_abi::{IRP, NtStatus};
 
 use super::address;
 use super::buffer::Buffers;
 use super::client::ClientHold;
 use super::datagram::Datagrams;
+use super::descriptors::Descriptor;
 use super::events::{Events, Indication, Offered};
+use super::inspect::Inspections;
+use super::options::Options;
 use super::request::Request;
 use super::socket::{Birth, Kind};
 use super::transport::{Endpoint, Readiness, Setting};
@@ -47,6 +50,13 @@ pub(super) struct Accept {
 
 // SAFETY: the pointers are the client's, valid until the request is completed, and used by whoever has it.
 unsafe impl Send for Accept {}
+
+/// A connection that the host has given, and that no client has yet.
+pub(super) struct Arrived {
+    pub(super) endpoint: Box<dyn Endpoint>,
+    pub(super) remote: SocketAddr,
+    pub(super) inspected: Option<WSK_INSPECT_ID>,
+}
 
 /// A WskReceive or WskSend that waits.
 pub(super) struct Transfer {
@@ -157,7 +167,22 @@ pub(super) struct Inner {
     pub(super) nudged: bool,
     pub(super) accepts: VecDeque<Accept>,
     /// A connection that was accepted from the host, and by no client yet.
-    pub(super) arrived: Option<(Box<dyn Endpoint>, SocketAddr)>,
+    pub(super) arrived: Option<Arrived>,
+    pub(super) options: Options,
+    pub(super) descriptor: Option<Descriptor>,
+    /// SIO_WSK_SET_TCP_SILENT_MODE.
+    pub(super) silent: bool,
+    /// Requests that wait for a change of the addresses.
+    pub(super) address_changes: Vec<Request>,
+    /// What WskConnectEx is to send.
+    pub(super) connect_data: Option<Buffers>,
+    pub(super) inspections: Inspections,
+    /// What the socket was inspected by before it was accepted.
+    pub(super) inspected: Option<WSK_INSPECT_ID>,
+    /// It functions no more; whether its client has been told.
+    pub(super) breakdown: Option<bool>,
+    /// A new ideal send backlog that its client has not been told of.
+    pub(super) backlog_news: Option<usize>,
     pub(super) receives: VecDeque<Transfer>,
     pub(super) receive_calls: u64,
     pub(super) sends: VecDeque<Transfer>,
@@ -193,6 +218,15 @@ impl Inner {
             nudged: false,
             accepts: VecDeque::new(),
             arrived: None,
+            options: birth.options,
+            descriptor: birth.descriptor,
+            silent: false,
+            address_changes: Vec::new(),
+            connect_data: None,
+            inspections: Inspections::default(),
+            inspected: birth.inspected,
+            breakdown: None,
+            backlog_news: None,
             receives: VecDeque::new(),
             receive_calls: 0,
             sends: VecDeque::new(),
@@ -230,6 +264,9 @@ impl Inner {
         if let Some(at) = self.parked.iter().position(|one| one.irp() == irp) {
             return Some((self.parked.swap_remove(at), CANCELLED));
         }
+        if let Some(at) = self.address_changes.iter().position(|one| one.irp() == irp) {
+            return Some((self.address_changes.swap_remove(at), CANCELLED));
+        }
         if self.connect.as_ref().is_some_and(|one| one.irp() == irp) {
             return self.connect.take().map(|one| (one, CANCELLED));
         }
@@ -246,6 +283,7 @@ impl Inner {
         irps.extend(self.receives.iter().map(|one| one.request.irp()));
         irps.extend(self.accepts.iter().map(|one| one.request.irp()));
         irps.extend(self.parked.iter().map(Request::irp));
+        irps.extend(self.address_changes.iter().map(Request::irp));
         irps.extend(self.connect.iter().map(Request::irp));
         irps.extend(self.disconnect.iter().map(|one| one.request.irp()));
         irps.extend(self.datagrams.iter().flat_map(|one| one.irps()));
@@ -265,8 +303,9 @@ impl Inner {
         if let Some(datagrams) = &mut self.datagrams {
             datagrams.forget();
         }
-        if let Some((endpoint, _)) = self.arrived.take() {
-            endpoint.reset_on_drop();
+        self.inspections.let_go();
+        if let Some(arrived) = self.arrived.take() {
+            arrived.endpoint.reset_on_drop();
         }
         let endpoint = self.link.endpoint.take()?;
         if !(self.link.ended && self.link.finished) {
@@ -275,9 +314,21 @@ impl Inner {
         Some(endpoint)
     }
 
+    /// The status of every function of a socket that functions no more.
+    pub(super) fn broken(&self) -> Option<NtStatus> {
+        self.breakdown.map(|_| NtStatus::FILE_FORCED_CLOSED)
+    }
+
+    /// The status of every function of a connection in silent mode.
+    pub(super) fn mute(&self) -> Option<NtStatus> {
+        self.silent.then_some(NtStatus::INVALID_DEVICE_STATE)
+    }
+
     /// The status of a function that needs a connection, if there is none.
     pub(super) fn unconnected(&self) -> Option<NtStatus> {
         match self.phase {
+            _ if self.silent => self.mute(),
+            _ if self.breakdown.is_some() => self.broken(),
             Phase::Connected => self.link.failure,
             Phase::Over => Some(self.link.failure.unwrap_or(NtStatus::CONNECTION_ABORTED)),
             _ => Some(NtStatus::INVALID_DEVICE_STATE),

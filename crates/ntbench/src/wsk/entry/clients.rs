@@ -19,11 +19,13 @@ use crate::wsk::resolve::Ask;
 use crate::wsk::socket::Kind;
 
 fn wish(family: u16, kind: (u16, u32, u32), context: *mut c_void, dispatch: *const c_void) -> Result<Wish, NtStatus> {
+    let socket_type = kind.0;
     let family = address::family(family).ok_or(NtStatus::PROTOCOL_NOT_SUPPORTED)?;
     let kind = match kind {
         (SOCK_STREAM, IPPROTO_TCP, WSK_FLAG_LISTEN_SOCKET) => Kind::Listen,
         (SOCK_STREAM, IPPROTO_TCP, WSK_FLAG_CONNECTION_SOCKET) => Kind::Connection,
         (SOCK_DGRAM, IPPROTO_UDP, WSK_FLAG_DATAGRAM_SOCKET) => Kind::Datagram,
+        (SOCK_STREAM, IPPROTO_TCP, WSK_FLAG_STREAM_SOCKET) => Kind::Stream,
         (_, _, WSK_FLAG_BASIC_SOCKET) => Kind::Basic,
         (kind, protocol, flags) => {
             let detail = format!("type {kind}, protocol {protocol}, flags {flags:#x}: no such sockets here");
@@ -31,7 +33,7 @@ fn wish(family: u16, kind: (u16, u32, u32), context: *mut c_void, dispatch: *con
             return Err(NtStatus::NOT_SUPPORTED);
         }
     };
-    Ok(Wish { kind, family, context, dispatch })
+    Ok(Wish { kind, family, context, dispatch, socket_type, descriptor: std::ptr::null() })
 }
 
 /// # IRQL
@@ -46,11 +48,12 @@ pub(super) unsafe extern "win64" fn socket(
     dispatch: *const c_void,
     _process: *mut c_void,
     _thread: *mut c_void,
-    _descriptor: *mut c_void,
+    descriptor: *mut c_void,
     irp: *mut IRP,
 ) -> NtStatus {
     let work = |client: &Client, request| {
-        let made = wish(family, (kind, protocol, flags), context, dispatch).and_then(|wish| client.socket(&wish));
+        let wish = wish(family, (kind, protocol, flags), context, dispatch).map(|wish| Wish { descriptor, ..wish });
+        let made = wish.and_then(|wish| client.socket(&wish, Function::Socket));
         answer(request, made.map(|socket| socket.address()))
     };
     // SAFETY: what the driver gave.
@@ -70,7 +73,7 @@ pub(super) unsafe extern "win64" fn socket_connect(
     dispatch: *const WSK_CLIENT_CONNECTION_DISPATCH,
     _process: *mut c_void,
     _thread: *mut c_void,
-    _descriptor: *mut c_void,
+    descriptor: *mut c_void,
     irp: *mut IRP,
 ) -> NtStatus {
     let read = || {
@@ -80,6 +83,7 @@ pub(super) unsafe extern "win64" fn socket_connect(
         // SAFETY: what the driver gave.
         unsafe {
             let wish = wish((*local).sa_family, (kind, protocol, WSK_FLAG_CONNECTION_SOCKET), context, dispatch.cast())?;
+            let wish = Wish { descriptor, ..wish };
             let ends = (address::read(local, wish.family)?, address::read(remote, wish.family)?);
             Ok((wish, ends))
         }
@@ -114,7 +118,12 @@ pub(super) unsafe extern "win64" fn control_client(
     }
     check_place(function, DISPATCH_LEVEL);
     // SAFETY: what the driver gave.
-    let Some(client) = (unsafe { Client::enter(client, function.name()) }) else { return NtStatus::INVALID_PARAMETER };
+    let Some(client) = (unsafe { Client::known(client, function.name()) }) else { return NtStatus::INVALID_PARAMETER };
+    // What has been cached can be released until the client's own detach is complete.
+    let hold = client.hold();
+    if hold.is_none() && code != WSK_RELEASE_SD {
+        return NtStatus::INVALID_PARAMETER;
+    }
     client.shared.faults.step(function, Moment::Enter);
     let status = match client.shared.faults.plan(function) {
         Some(Action::Fail(status) | Action::Abandon(status)) => status,

@@ -10,12 +10,16 @@ use nt_abi::{DISPATCH_LEVEL, IRP, NtStatus, PASSIVE_LEVEL};
 use super::{check_place, on_socket, with_buffer};
 use crate::ke::irql;
 use crate::wsk::address;
+use crate::wsk::buffer::Buffers;
 use crate::wsk::control::Control;
 use crate::wsk::faults::{Action, Function, Moment};
 use crate::wsk::perform::{answer, perform, refuse};
 use crate::wsk::request::{Outcome, Owner, Request};
 use crate::wsk::socket::{Hold, Kind, Socket};
 use crate::wsk::state::Accept;
+
+/// The most that WskConnectEx sends.
+const LARGEST: usize = 65_535;
 
 /// # IRQL
 /// <= DISPATCH_LEVEL; PASSIVE_LEVEL for lists of addresses
@@ -39,7 +43,11 @@ pub(super) unsafe extern "win64" fn control_socket(
         irql::at_most(function.name(), PASSIVE_LEVEL);
     }
     if !control.is_events() {
-        let work = |socket: &Socket, request| answer(request, socket.control(&control));
+        if control.takes_no_irp() {
+            // SAFETY: what the driver gave.
+            return unsafe { without_irp(socket, &control, irp) };
+        }
+        let work = |socket: &Socket, request| socket.control_later(&control, request);
         // SAFETY: what the driver gave.
         return unsafe { on_socket(function, socket, irp, work) };
     }
@@ -48,6 +56,32 @@ pub(super) unsafe extern "win64" fn control_socket(
     let Some(socket) = (unsafe { Socket::enter(socket, function.name()) }) else { return refuse(irp) };
     // SAFETY: what the driver gave.
     unsafe { events(&socket, &control, irp) }
+}
+
+/// WskControlSocket that takes no IRP: one that is given is completed with an error, after it has been reported.
+///
+/// # Safety
+/// `socket` and `irp` are what a driver gave.
+unsafe fn without_irp(socket: *mut WSK_SOCKET, control: &Control, irp: *mut IRP) -> NtStatus {
+    let function = Function::ControlSocket;
+    check_place(function, DISPATCH_LEVEL);
+    // SAFETY: what the driver gave.
+    let Some(socket) = (unsafe { Socket::enter(socket, function.name()) }) else { return refuse(irp) };
+    if !irp.is_null() {
+        let text = format!("WskControlSocket with code {:#x} was called with an IRP, which it does not take", control.code);
+        crate::verifier::violation("WSK-IRP", text);
+        return refuse(irp);
+    }
+    let faults = &socket.shared.faults;
+    let inside = socket.step_inside();
+    faults.step(function, Moment::Enter);
+    let status = match faults.plan(function) {
+        Some(Action::Fail(status) | Action::Abandon(status)) => status,
+        _ => socket.control(control).err().unwrap_or(NtStatus::SUCCESS),
+    };
+    drop(inside);
+    faults.step(function, Moment::Return);
+    status
 }
 
 /// SO_WSK_EVENT_CALLBACK, the one function whose IRP may be left out.
@@ -125,7 +159,7 @@ pub(super) unsafe extern "win64" fn accept(
     irp: *mut IRP,
 ) -> NtStatus {
     let work = |socket: &Socket, request| {
-        if flags != 0 || socket.kind != Kind::Listen {
+        if flags != 0 || socket.role() != Kind::Listen {
             return Outcome::Done(request, NtStatus::INVALID_PARAMETER, 0);
         }
         socket.accept(Accept { request, context, dispatch, local, remote, lost: false })
@@ -138,17 +172,23 @@ pub(super) unsafe extern "win64" fn accept(
 /// <= DISPATCH_LEVEL
 pub(super) unsafe extern "win64" fn inspect_complete(
     socket: *mut WSK_SOCKET,
-    _id: *mut WSK_INSPECT_ID,
-    _action: WSK_INSPECT_ACTION,
+    id: *mut WSK_INSPECT_ID,
+    action: WSK_INSPECT_ACTION,
     irp: *mut IRP,
 ) -> NtStatus {
-    let work = |socket: &Socket, request| {
-        let detail = String::from("conditional accept is not there");
-        crate::wsk::trace("WskInspectComplete", socket.address(), Some(NtStatus::NOT_SUPPORTED), detail);
-        Outcome::Done(request, NtStatus::NOT_SUPPORTED, 0)
-    };
+    // SAFETY: what the driver gave.
+    let id = unsafe { id.as_ref() }.copied().ok_or(NtStatus::INVALID_PARAMETER);
+    let work = |socket: &Socket, request| answer(request, id.and_then(|id| socket.inspect_complete(id, action)));
     // SAFETY: what the driver gave.
     unsafe { on_socket(Function::InspectComplete, socket, irp, work) }
+}
+
+/// # IRQL
+/// <= DISPATCH_LEVEL
+pub(super) unsafe extern "win64" fn listen(socket: *mut WSK_SOCKET, irp: *mut IRP) -> NtStatus {
+    let work = |socket: &Socket, request| answer(request, socket.listen().map(|()| 0));
+    // SAFETY: what the driver gave.
+    unsafe { on_socket(Function::Listen, socket, irp, work) }
 }
 
 /// # IRQL
@@ -157,7 +197,7 @@ pub(super) unsafe extern "win64" fn connect(socket: *mut WSK_SOCKET, to: *mut SO
     let work = |socket: &Socket, request| {
         // SAFETY: what the driver gave.
         match unsafe { address::read(to, socket.family) } {
-            Ok(to) if flags == 0 && socket.kind == Kind::Connection => socket.connect(request, to, false),
+            Ok(to) if flags == 0 => socket.connect(request, to, None, false),
             Ok(_) => Outcome::Done(request, NtStatus::INVALID_PARAMETER, 0),
             Err(status) => Outcome::Done(request, status, 0),
         }
@@ -170,14 +210,26 @@ pub(super) unsafe extern "win64" fn connect(socket: *mut WSK_SOCKET, to: *mut SO
 /// <= DISPATCH_LEVEL
 pub(super) unsafe extern "win64" fn connect_ex(
     socket: *mut WSK_SOCKET,
-    _to: *mut SOCKADDR,
-    _buffer: *mut WSK_BUF,
-    _flags: u32,
+    to: *mut SOCKADDR,
+    buffer: *mut WSK_BUF,
+    flags: u32,
     irp: *mut IRP,
 ) -> NtStatus {
-    let work = |socket: &Socket, request| {
-        crate::wsk::trace("WskConnectEx", socket.address(), Some(NtStatus::NOT_SUPPORTED), String::from("not there"));
-        Outcome::Done(request, NtStatus::NOT_SUPPORTED, 0)
+    let read = |socket: &Socket| {
+        // SAFETY: what the driver gave.
+        let to = unsafe { address::read(to, socket.family)? };
+        // SAFETY: what the driver gave.
+        let buffers = unsafe { Buffers::of(buffer, Function::ConnectEx.name())? };
+        match buffers.len() {
+            _ if flags != 0 => Err(NtStatus::INVALID_PARAMETER),
+            0 => Ok((to, None)),
+            1..=LARGEST => Ok((to, Some(buffers))),
+            _ => Err(NtStatus::BUFFER_OVERFLOW),
+        }
+    };
+    let work = |socket: &Socket, request| match read(socket) {
+        Ok((to, data)) => socket.connect(request, to, data, false),
+        Err(status) => Outcome::Done(request, status, 0),
     };
     // SAFETY: what the driver gave.
     unsafe { on_socket(Function::ConnectEx, socket, irp, work) }

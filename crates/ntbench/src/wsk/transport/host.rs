@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -96,6 +96,11 @@ impl Transport for Host {
         self.reactors.pick().later(delay, job);
     }
 
+    fn addresses(&self, family: Family) -> io::Result<Vec<SocketAddr>> {
+        let all = if_addrs::get_if_addrs()?.into_iter().map(|one| SocketAddr::new(one.ip(), 0));
+        Ok(all.filter(|one| one.is_ipv4() == (family == Family::V4)).collect())
+    }
+
     fn resolve(&self, question: &Question) -> Result<Answer, Unresolved> {
         names::ask(question)
     }
@@ -129,12 +134,12 @@ impl Transport for Host {
 struct HostEndpoint {
     fd: OwnedFd,
     reactors: Arc<Reactors>,
-    watched: OnceLock<(Arc<Reactor>, Key)>,
+    watched: Mutex<Option<(Arc<Reactor>, Key)>>,
 }
 
 impl HostEndpoint {
     fn boxed(fd: OwnedFd, reactors: &Arc<Reactors>) -> Box<dyn Endpoint> {
-        Box::new(Self { fd, reactors: Arc::clone(reactors), watched: OnceLock::new() })
+        Box::new(Self { fd, reactors: Arc::clone(reactors), watched: Mutex::new(None) })
     }
 }
 
@@ -241,13 +246,14 @@ impl Endpoint for HostEndpoint {
     fn watch(&self, sink: Arc<dyn Ready>) -> io::Result<()> {
         let reactor = self.reactors.pick();
         let key = reactor.add(self.fd.as_fd(), sink)?;
-        let _ = self.watched.set((reactor, key));
+        *self.watched.lock().unwrap() = Some((reactor, key));
         Ok(())
     }
 
     fn unwatch(&self) {
-        if let Some((reactor, key)) = self.watched.get() {
-            reactor.remove(self.fd.as_fd(), *key);
+        let watched = self.watched.lock().unwrap().take();
+        if let Some((reactor, key)) = watched {
+            reactor.remove(self.fd.as_fd(), key);
         }
     }
 }

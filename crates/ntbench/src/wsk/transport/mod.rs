@@ -135,6 +135,8 @@ pub trait Transport: Send + Sync {
     fn datagrams(&self, family: Family) -> io::Result<Box<dyn Endpoint>>;
     /// Runs a job on a thread of the transport's, after a time.
     fn later(&self, delay: Duration, job: Job);
+    /// The addresses of this machine, loopback too, with port 0.
+    fn addresses(&self, family: Family) -> io::Result<Vec<SocketAddr>>;
     /// The addresses of a name. Blocks.
     fn resolve(&self, question: &Question) -> Result<Answer, Unresolved>;
     /// The names of an address and of its port; `flags` are NI_*. Blocks.
