@@ -1,23 +1,28 @@
-//! What exists once per load: the executor, the registration with WSK, the service.
+//! What exists once per load: the executor, the registration with WSK, the services.
 //!
 //! # IRQL
 //! `PASSIVE_LEVEL`, where a function does not say otherwise.
-#![allow(unsafe_code)] // says that the driver outlives its tasks
+#![allow(unsafe_code)] // what is written once, before it is shared
 
 use core::cell::UnsafeCell;
+use core::time::Duration;
 
 use control_abi::{Gate, Registration, State};
 use wdk_sys::GUID;
 use wsk::sync::Event;
 use wsk::{Binding, Client, Device, Handler, NtStatus, Passive, Runtime, Trace};
 
-use crate::echo::Echo;
 use crate::log;
 use crate::parameters::Parameters;
+use crate::services::Services;
 
 /// The driver's name in the NMR.
 const MODULE_ID: GUID =
     GUID { Data1: 0x6d1f_3a52, Data2: 0x90c4, Data3: 0x4e0b, Data4: [0x8f, 0x27, 0x5b, 0xd3, 0x1e, 0x66, 0xa9, 0x04] };
+
+/// The grace at system shutdown is no longer than this, whatever `StopGraceMs` says. The pages of the notification name no
+/// limit; this is what Windows grants its services as a rule before it goes on without them.
+const SHUTDOWN_MOST: Duration = Duration::from_secs(5);
 
 /// The driver.
 ///
@@ -25,8 +30,8 @@ const MODULE_ID: GUID =
 /// `running` is written by [`start`](Self::start) before the device's callbacks are admitted, and by [`stop`](Self::stop)
 /// when they are no more; in between it is only read.
 pub(crate) struct Driver {
-    parameters: Parameters,
-    echo: Echo,
+    services: Services,
+    stop_grace: Duration,
     running: UnsafeCell<Option<Running>>,
     /// Set by the last callback of the device that is in here when the driver goes; see [`entry::driver`](crate::entry::driver).
     pub(crate) left: Event,
@@ -45,9 +50,10 @@ impl Driver {
     ///
     /// # Errors
     /// No memory.
-    pub(crate) fn new(parameters: Parameters) -> Result<Self, NtStatus> {
-        let echo = Echo::new(&parameters)?;
-        Ok(Self { parameters, echo, running: UnsafeCell::new(None), left: Event::notification(false)? })
+    pub(crate) fn new(parameters: &Parameters) -> Result<Self, NtStatus> {
+        let services = Services::new(&parameters.services)?;
+        let left = Event::notification(false)?;
+        Ok(Self { services, stop_grace: parameters.stop_grace, running: UnsafeCell::new(None), left })
     }
 
     /// Starts the executor and registers with the NMR (L01). It does not wait for WSK (L05).
@@ -59,10 +65,10 @@ impl Driver {
     /// `PASSIVE_LEVEL`.
     pub(crate) fn start(&'static self, passive: Passive, device: Device) -> Result<(), NtStatus> {
         let runtime = Runtime::start(passive)?;
-        let started = Client::new(MODULE_ID, self, runtime.executor(), device).map_err(NtStatus::from);
-        let client = match started.and_then(|client| client.register(passive).map(|()| client)) {
+        let client = match self.register(passive, &runtime, device) {
             Ok(client) => client,
             Err(status) => {
+                self.services.end();
                 runtime.stop(passive);
                 return Err(status);
             }
@@ -72,6 +78,13 @@ impl Driver {
         Ok(())
     }
 
+    fn register(&'static self, passive: Passive, runtime: &Runtime, device: Device) -> Result<Client, NtStatus> {
+        self.services.keep(&runtime.executor())?;
+        let client = Client::new(MODULE_ID, self, runtime.executor(), device)?;
+        client.register(passive)?;
+        Ok(client)
+    }
+
     /// Stops everything: gracefully for as long as `StopGraceMs` grants (L26), then at once. Returns when nothing runs.
     ///
     /// # IRQL
@@ -79,10 +92,12 @@ impl Driver {
     pub(crate) fn stop(&self, passive: Passive) {
         // SAFETY: callbacks are not admitted any more, so nobody else reads it.
         let Some(running) = (unsafe { (*self.running.get()).take() }) else { return };
-        self.echo.stop(passive, running.client.binding(), self.parameters.stop_grace);
+        self.services.stop(passive, running.client.binding(), self.stop_grace);
         running.client.shutdown(passive);
         drop(running.client);
+        self.services.end();
         running.runtime.stop(passive);
+        self.services.tell();
     }
 
     fn client(&self) -> Option<&Client> {
@@ -112,13 +127,15 @@ impl Driver {
         self.client().ok_or(NtStatus::INVALID_DEVICE_STATE)?.register(passive)
     }
 
-    /// The system is going down: as at unload, but the driver stays.
+    /// The system is going down: as at unload, but the driver stays, and the grace is no longer than [`SHUTDOWN_MOST`].
+    /// Should the system not go down after all, [`activate`](Self::activate) brings the services back.
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     pub(crate) fn system_shutdown(&self, passive: Passive) {
         let Some(client) = self.client() else { return };
-        self.echo.stop(passive, client.binding(), self.parameters.stop_grace);
+        self.services.stop(passive, client.binding(), self.stop_grace.min(SHUTDOWN_MOST));
+        self.services.tell();
         if let Err(status) = client.deregister(passive) {
             log!("system shutdown: deregistering from WSK: {status}");
         }
@@ -129,7 +146,7 @@ impl Driver {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub(crate) fn state(&self) -> State {
-        let mut state = State { version: control_abi::VERSION, totals: self.echo.totals(), ..State::default() };
+        let mut state = State { version: control_abi::VERSION, totals: self.services.totals(), ..State::default() };
         let Some(client) = self.client() else { return state };
         state.registration = match client.state() {
             wsk::State::Out => Registration::Out,
@@ -150,10 +167,7 @@ impl Driver {
 
 impl Handler for Driver {
     fn attached(&self, _: Passive, binding: Binding) {
-        let echo = core::ptr::from_ref(&self.echo);
-        // SAFETY: the driver is freed after `stop` has waited for every task.
-        let echo: &'static Echo = unsafe { &*echo };
-        echo.start(&binding);
+        self.services.attached(binding);
     }
 
     fn trace(&self, trace: Trace) {

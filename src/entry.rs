@@ -57,9 +57,9 @@ pub unsafe extern "system" fn driver_entry(driver: *mut DRIVER_OBJECT, registry_
 /// # IRQL
 /// `PASSIVE_LEVEL`.
 fn start(passive: Passive, framework: WDFDRIVER) -> Result<(), NtStatus> {
-    let parameters = Parameters::read(framework);
+    let parameters = Parameters::read(framework)?;
     let device = ControlDevice::create(framework)?;
-    let driver = match Driver::new(parameters) {
+    let driver = match Driver::new(&parameters) {
         Ok(driver) => driver,
         Err(status) => return Err(device.delete_after(status)),
     };

@@ -1,7 +1,7 @@
 //! wskclient.sys: network services in the kernel, on Winsock Kernel.
 //!
 //! From the outside in: [`entry`] is start-up and its mirror, unload; [`control`] the device that tools talk to;
-//! [`driver`] what exists once per load; [`echo`] the service; [`limits`] what connections may hold; [`parameters`] the
+//! [`driver`] what exists once per load; [`services`] what is served; [`limits`] what that may hold; [`parameters`] the
 //! settings; [`wdf`] the calls into the framework. Sockets and the lifecycle are the `wsk` crate's.
 //!
 //! The rules L01-L38 that comments cite are those of `docs/lifecycle.md`.
@@ -12,10 +12,10 @@ extern crate wdk_panic;
 
 mod control;
 mod driver;
-mod echo;
 mod entry;
 mod limits;
 mod parameters;
+mod services;
 mod wdf;
 
 /// For what the `alloc` crate might ask for behind our back. The driver itself allocates fallibly under its own tags, so

@@ -4,17 +4,21 @@
 //! `PASSIVE_LEVEL` unless said otherwise.
 #![allow(unsafe_code)] // WDF functions take pointers
 
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, offset_of};
 use core::ptr::null_mut;
 
+use wdk_sys::ntddk::ZwEnumerateKey;
 use wdk_sys::{
-    _WDF_DRIVER_INIT_FLAGS, DRIVER_OBJECT, KEY_READ, PCUNICODE_STRING, ULONG, UNICODE_STRING, WDF_DRIVER_CONFIG,
+    _KEY_INFORMATION_CLASS, _WDF_DRIVER_INIT_FLAGS, DRIVER_OBJECT, KEY_BASIC_INFORMATION, KEY_READ, PCUNICODE_STRING, ULONG, UNICODE_STRING, WDF_DRIVER_CONFIG,
     WDF_NO_OBJECT_ATTRIBUTES, WDFDRIVER, WDFKEY, call_unsafe_wdf_function_binding,
 };
 use wsk::NtStatus;
 
 /// STATUS_BUFFER_OVERFLOW: a warning, which is no success.
 const BUFFER_OVERFLOW: NtStatus = NtStatus(0x8000_0005_u32 as i32);
+
+/// STATUS_NO_MORE_ENTRIES: another.
+const NO_MORE_ENTRIES: NtStatus = NtStatus(0x8000_001a_u32 as i32);
 
 /// Makes the framework's driver object for a driver that is not Plug and Play.
 /// [`WdfDriverCreate`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdfdriver/nf-wdfdriver-wdfdrivercreate)
@@ -84,18 +88,34 @@ pub(crate) enum ValueError {
     Status(NtStatus),
 }
 
-/// The service's `Parameters` key, open for reading.
+/// A registry key, open for reading.
 ///
 /// # Invariants
 /// The handle is open.
-pub(crate) struct ParametersKey(WDFKEY);
+pub(crate) struct Key(WDFKEY);
 
-impl ParametersKey {
-    /// [`WdfDriverOpenParametersRegistryKey`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdfdriver/nf-wdfdriver-wdfdriveropenparametersregistrykey)
+/// The name of a key below another.
+pub(crate) struct KeyName {
+    units: [u16; MOST_NAME],
+    length: usize,
+}
+
+/// The longest name of a key, in UTF-16 units: the registry has none that are longer.
+const MOST_NAME: usize = 256;
+
+/// KEY_BASIC_INFORMATION with room for the longest name.
+#[repr(C)]
+struct BasicInformation {
+    head: KEY_BASIC_INFORMATION,
+    rest: [u16; MOST_NAME],
+}
+
+impl Key {
+    /// The driver's `Parameters`. [`WdfDriverOpenParametersRegistryKey`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdfdriver/nf-wdfdriver-wdfdriveropenparametersregistrykey)
     ///
     /// # Errors
     /// The framework's status.
-    pub(crate) fn open(driver: WDFDRIVER) -> Result<Self, NtStatus> {
+    pub(crate) fn parameters(driver: WDFDRIVER) -> Result<Self, NtStatus> {
         let mut key: WDFKEY = null_mut();
         // SAFETY: the handle is the one that WdfDriverCreate gave.
         let status = unsafe {
@@ -109,6 +129,54 @@ impl ParametersKey {
         };
         // INVARIANT: just opened.
         NtStatus(status).ok().map(|()| Self(key))
+    }
+
+    /// The key of that name below this one. [`WdfRegistryOpenKey`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdfregistry/nf-wdfregistry-wdfregistryopenkey)
+    ///
+    /// # Errors
+    /// The framework's status.
+    pub(crate) fn open(&self, name: &UNICODE_STRING) -> Result<Self, NtStatus> {
+        let mut key: WDFKEY = null_mut();
+        // SAFETY: the handle is open by the invariant, and the name lives during the call.
+        let status = unsafe {
+            call_unsafe_wdf_function_binding!(
+                WdfRegistryOpenKey,
+                self.0,
+                &raw const *name,
+                KEY_READ,
+                WDF_NO_OBJECT_ATTRIBUTES,
+                &raw mut key,
+            )
+        };
+        // INVARIANT: just opened.
+        NtStatus(status).ok().map(|()| Self(key))
+    }
+
+    /// The name of the key below this one that has this number; `None` after the last.
+    /// [`ZwEnumerateKey`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-zwenumeratekey)
+    ///
+    /// # Errors
+    /// The registry's status.
+    pub(crate) fn child(&self, number: u32) -> Result<Option<KeyName>, NtStatus> {
+        let mut information = BasicInformation { head: KEY_BASIC_INFORMATION::default(), rest: [0; MOST_NAME] };
+        let mut needed = 0;
+        // SAFETY: open by the invariant; the handle stays the framework's.
+        let handle = unsafe { call_unsafe_wdf_function_binding!(WdfRegistryWdmGetHandle, self.0) };
+        // SAFETY: the handle is open, and the rest lives during the call, which writes no more than the length says.
+        let status = NtStatus(unsafe {
+            ZwEnumerateKey(
+                handle,
+                number,
+                _KEY_INFORMATION_CLASS::KeyBasicInformation,
+                (&raw mut information).cast(),
+                size_of::<BasicInformation>() as ULONG,
+                &raw mut needed,
+            )
+        });
+        match status {
+            NO_MORE_ENTRIES => Ok(None),
+            status => status.ok().map(|()| Some(KeyName::of(&information))),
+        }
     }
 
     /// Type and length of a value, whose bytes are put into `bytes`.
@@ -143,9 +211,34 @@ impl ParametersKey {
     }
 }
 
-impl Drop for ParametersKey {
+impl Drop for Key {
     fn drop(&mut self) {
         // SAFETY: open by the invariant, and not used again.
         unsafe { call_unsafe_wdf_function_binding!(WdfRegistryClose, self.0) };
+    }
+}
+
+impl KeyName {
+    fn of(information: &BasicInformation) -> Self {
+        // The name begins with the head's last field, and goes on behind it.
+        let start = (&raw const *information).cast::<u16>().wrapping_byte_add(offset_of!(KEY_BASIC_INFORMATION, Name));
+        let length = (information.head.NameLength as usize / 2).min(MOST_NAME);
+        let mut name = Self { units: [0; MOST_NAME], length };
+        for (at, unit) in name.units.iter_mut().take(length).enumerate() {
+            // SAFETY: the structure has room for so many units from there on, and all of it is initialised.
+            *unit = unsafe { start.wrapping_add(at).read() };
+        }
+        name
+    }
+
+    /// The units of the name.
+    pub(crate) fn units(&self) -> &[u16] {
+        self.units.get(..self.length).unwrap_or_default()
+    }
+
+    /// A counted string that points into this name.
+    pub(crate) fn as_unicode(&self) -> UNICODE_STRING {
+        let bytes = (2 * self.length) as u16;
+        UNICODE_STRING { Length: bytes, MaximumLength: bytes, Buffer: self.units.as_ptr().cast_mut() }
     }
 }

@@ -55,11 +55,20 @@ impl Kit {
 
     fn link_headers(&self) -> Result<()> {
         let (link, headers) = (self.root.join("Include"), root().join("sdk/Include"));
+<<<<<<< HEAD
         match fs::read_link(&link) {
             Ok(there) if there == headers => return Ok(()),
             // The target folder has come from another copy of the repository.
             Ok(_) => fs::remove_file(&link).with_context(|| format!("could not remove {}", link.display()))?,
             Err(_) => {}
+=======
+        if fs::canonicalize(&link).ok() == Some(fs::canonicalize(&headers)?) {
+            return Ok(());
+>>>>>>> 85d9ae6 (wip)
+        }
+        if link.is_symlink() {
+            // It came along with a target folder that was copied from elsewhere.
+            fs::remove_file(&link).with_context(|| format!("could not remove {}", link.display()))?;
         }
         fs::create_dir_all(&self.root).with_context(|| format!("could not create {}", self.root.display()))?;
         link_folder(&headers, &link).with_context(|| format!("could not link {}", link.display()))

@@ -263,6 +263,31 @@ impl Binding {
         self.0.ended.wait()
     }
 
+    /// Asks the services on this binding to end, for good; see [`stopping`](Self::stopping). Streams are told by
+    /// [`Nudge::Stop`].
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub fn stop(&self) {
+        self.0.stopping.fire();
+    }
+
+    /// Waits until the services on this binding are to end: after [`stop`](Self::stop), and when it is being taken away.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub fn stopping(&self) -> Wait<'_> {
+        self.0.stopping.wait()
+    }
+
+    /// Whether they are.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub fn is_stopping(&self) -> bool {
+        self.0.stopping.is_fired()
+    }
+
     /// What it is busy with now.
     ///
     /// # IRQL

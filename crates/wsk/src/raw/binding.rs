@@ -51,6 +51,8 @@ pub(crate) struct Shell {
     parked: ParkedList,
     /// Fired when detach begins: who waits for something that is not an operation ends with it.
     pub(crate) ended: Signal,
+    /// Fired when the owner of the services wants them to end, and when detach begins.
+    pub(crate) stopping: Signal,
     pub(crate) executor: Executor,
     pub(crate) device: Device,
     pub(crate) registration: Shared<Registration>,
@@ -96,6 +98,7 @@ impl Shell {
             context: AtomicPtr::new(null_mut()),
             parked: ParkedList::new(),
             ended: Signal::new(),
+            stopping: Signal::new(),
             executor: registration.executor.clone(),
             device: registration.device,
             registration: registration.clone(),

@@ -357,6 +357,7 @@ unsafe extern "C" fn detach_provider(context: *mut c_void) -> NTSTATUS {
     // From here on the context may be gone.
     registration.trace(Trace::DetachBegun { generation: shell.generation, pending, in_flight, sockets });
     shell.ended.fire();
+    shell.stopping.fire();
     if let Some(next) = registration.gate_shut(&shell) {
         next.queue_start();
     }

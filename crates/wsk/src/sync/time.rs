@@ -21,6 +21,14 @@ impl Instant {
         Self(unsafe { KeQueryInterruptTimePrecise(&raw mut counter) })
     }
 
+    /// The time from the system's start to then.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn since_start(self) -> Duration {
+        Duration::from_nanos(self.0.saturating_mul(100))
+    }
+
     /// The time from then to now.
     ///
     /// # IRQL

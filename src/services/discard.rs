@@ -1,0 +1,14 @@
+//! Discard (RFC 863): what a peer sends is thrown away, and its FIN is answered by ours.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`.
+
+use wsk::{IoError, TcpStream};
+
+use super::exchange::{self, Answer};
+use super::session::Session;
+
+/// Serves one connection.
+pub(super) async fn serve(stream: &mut TcpStream, session: &Session) -> Result<(), IoError> {
+    exchange::serve(stream, session, Answer::Nothing).await
+}

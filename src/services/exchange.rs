@@ -1,0 +1,109 @@
+//! What services over TCP do with what a peer sends: receive it with as little memory as the traffic deserves, and
+//! answer it or not, until the peer's FIN.
+//!
+//! Between bursts a connection holds no buffer if the provider tells when data comes, and the smallest otherwise. It begins
+//! with a receive in any case: what came before the events were switched on is not promised to be indicated.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`.
+
+use core::time::Duration;
+
+use wsk::{Buffer, IoError, Sleep, TcpStream, TransferError};
+
+use super::session::Session;
+use super::wait::{Either, first};
+use crate::limits::SMALLEST_BUFFER;
+
+/// How long our FIN may take.
+const FINISH_MOST: Duration = Duration::from_secs(30);
+
+/// What becomes of what was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It is sent back.
+    Same,
+    /// Nothing is.
+    Nothing,
+}
+
+/// How a burst of traffic ended.
+enum Burst {
+    /// With the peer's FIN.
+    Ended,
+    /// The service is being stopped.
+    Stopped,
+    /// Nothing came for a while.
+    Idle,
+    /// Data flows: it is worth a larger buffer.
+    Grow,
+}
+
+/// Receives and answers until the peer's FIN, which is answered by ours when everything has.
+pub(super) async fn serve(stream: &mut TcpStream, session: &Session, answer: Answer) -> Result<(), IoError> {
+    let (events, large) = (stream.enable_events()?, session.service().settings.buffer_size);
+    let mut wished = SMALLEST_BUFFER;
+    loop {
+        match burst(stream, session, answer, wished).await? {
+            Burst::Ended => return finish(stream).await,
+            Burst::Stopped => return stop(stream).await,
+            Burst::Idle => wished = if events { large } else { SMALLEST_BUFFER },
+            Burst::Grow => {
+                // There may be more already, of which nothing was said.
+                wished = large;
+                continue;
+            }
+        }
+        match stream.readable().await {
+            Ok(()) => {}
+            Err(IoError::Cancelled) => return stop(stream).await,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Serves with one buffer until nothing comes for a while.
+async fn burst(stream: &mut TcpStream, session: &Session, answer: Answer, wished: u32) -> Result<Burst, IoError> {
+    let claim = session.claim(wished.saturating_sub(SMALLEST_BUFFER));
+    let size = if claim.is_some() { wished } else { SMALLEST_BUFFER };
+    let mut buffer = Buffer::new(size as usize).map_err(|_| IoError::OutOfMemory)?;
+    loop {
+        buffer = match stream.receive(buffer).await {
+            Ok(received) if received.filled().is_empty() => return Ok(Burst::Ended),
+            Ok(received) => received,
+            Err(TransferError { error: IoError::Cancelled, .. }) if stream.is_stopping() => return Ok(Burst::Stopped),
+            Err(TransferError { error: IoError::Cancelled, .. }) => return Ok(Burst::Idle),
+            Err(failed) => return Err(failed.error),
+        };
+        let length = buffer.filled().len();
+        session.received(length);
+        if answer == Answer::Same {
+            buffer = stream.send(buffer).await.map_err(|failed| failed.error)?;
+            session.sent(length);
+        }
+        if wished == SMALLEST_BUFFER && size < session.service().settings.buffer_size {
+            return Ok(Burst::Grow);
+        }
+    }
+}
+
+/// Ends a connection from our side: our FIN, then what the peer still sends, to its FIN.
+pub(super) async fn stop(stream: &mut TcpStream) -> Result<(), IoError> {
+    finish(stream).await?;
+    let mut buffer = Buffer::new(SMALLEST_BUFFER as usize).map_err(|_| IoError::OutOfMemory)?;
+    loop {
+        buffer = stream.receive_rest(buffer).await.map_err(|failed| failed.error)?;
+        if buffer.filled().is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+/// Sends our FIN. A peer that takes nothing may keep it from ever being done: then the connection is reset.
+pub(super) async fn finish(stream: &mut TcpStream) -> Result<(), IoError> {
+    let limit = Sleep::new(FINISH_MOST).map_err(|_| IoError::OutOfMemory)?;
+    match first(stream.finish(), limit).await {
+        Either::First(finished) => finished,
+        Either::Second(()) => Err(IoError::Cancelled),
+    }
+}

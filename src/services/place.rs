@@ -1,0 +1,263 @@
+//! One place where a service listens: an address and a protocol, on each binding anew.
+//!
+//! ```text
+//!   started by the keeper ----> bind ---- failed ----> wait: back-off, or a change of addresses ----> bind
+//!        ^                        | bound
+//!        |                     serve ---- the provider takes the socket away ----> wait ----> bind
+//!        '-- no memory to begin   '---- the binding or the service ends: over
+//! ```
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`.
+
+use core::future::Future;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::pin::{Pin, pin};
+use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use core::time::Duration;
+
+use wsk::{Addresses, BindError, Binding, IoError, OpenError, Sleep, TcpListener};
+
+use super::bell::Bell;
+use super::wait::{Either, first, now};
+use super::{Service, Services, tcp};
+use crate::log;
+
+/// How long to wait before a bind that failed is tried again, at first and at most.
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_MOST: Duration = Duration::from_secs(8);
+
+/// What is listened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// Where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    Address(IpAddr),
+    /// All addresses of both families.
+    Everywhere,
+}
+
+/// A place of a service.
+pub(super) struct Place {
+    protocol: Protocol,
+    at: At,
+    /// The binding for which it was started last, by its generation; 0 if it has to be started again.
+    started: AtomicU64,
+    /// One for each socket: the second is for a provider that needs one for each family.
+    spots: [Spot; 2],
+}
+
+/// What a socket of a place is known by.
+pub(super) struct Spot {
+    /// The port that it is bound to.
+    port: AtomicU16,
+    /// Rung when the addresses of the machine have changed.
+    pub(super) changed: Bell,
+}
+
+/// A place of a service of this driver.
+#[derive(Clone, Copy)]
+pub(super) struct Station {
+    pub(super) services: &'static Services,
+    pub(super) service: &'static Service,
+    pub(super) place: &'static Place,
+}
+
+/// Why a place does not listen any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    /// The binding or the service has ended.
+    Ended,
+    /// There was no memory for what waiting takes: it is to be started again.
+    NoMemory,
+    /// The provider has no socket of both families.
+    EachFamily,
+}
+
+/// How the serving of a socket came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Served {
+    /// The service or the binding ends.
+    Ended,
+    /// The provider has taken the socket away.
+    Gone,
+}
+
+impl Place {
+    pub(super) const fn new(protocol: Protocol, at: At) -> Self {
+        Self { protocol, at, started: AtomicU64::new(0), spots: [Spot::new(), Spot::new()] }
+    }
+
+    /// The sockets that it may have.
+    pub(super) fn spots(&self) -> impl Iterator<Item = &Spot> {
+        self.spots.iter()
+    }
+
+    /// Whether one of its sockets receives datagrams at this port.
+    pub(super) fn has_datagram_port(&self, port: u16) -> bool {
+        self.protocol == Protocol::Udp && self.spots().any(|spot| spot.port.load(Ordering::Relaxed) == port)
+    }
+}
+
+impl Spot {
+    const fn new() -> Self {
+        Self { port: AtomicU16::new(0), changed: Bell::new() }
+    }
+}
+
+impl Station {
+    /// Starts the place on a binding, unless it has been. What cannot be started now is tried again by the keeper.
+    pub(super) fn start(self, binding: &Binding) {
+        let generation = binding.generation();
+        if self.place.started.swap(generation, Ordering::AcqRel) == generation {
+            return;
+        }
+        if binding.executor().spawn(wsk::Lane::Dispatch, self.run(binding.clone())).is_err() {
+            self.place.started.store(0, Ordering::Release);
+        }
+    }
+
+    async fn run(self, binding: Binding) {
+        let [one, other] = &self.place.spots;
+        let done = match self.place.at {
+            At::Address(address) => self.listen(&binding, one, address, Addresses::OwnFamily).await,
+            At::Everywhere => match self.listen(&binding, one, Ipv6Addr::UNSPECIFIED.into(), Addresses::Both).await {
+                Done::EachFamily => {
+                    let v4 = self.listen(&binding, one, Ipv4Addr::UNSPECIFIED.into(), Addresses::OwnFamily);
+                    let v6 = self.listen(&binding, other, Ipv6Addr::UNSPECIFIED.into(), Addresses::OwnFamily);
+                    both(v4, v6).await
+                }
+                done => done,
+            },
+        };
+        if done == Done::NoMemory {
+            self.place.started.store(0, Ordering::Release);
+        }
+    }
+
+    /// Listens at one address until the binding or the service ends.
+    async fn listen(self, binding: &Binding, spot: &'static Spot, address: IpAddr, addresses: Addresses) -> Done {
+        let mut end = pin!(binding.stopping());
+        // Timer and wait take their memory now, and none later.
+        let (Ok(mut pause), None) = (Sleep::new(Duration::ZERO), now(end.as_mut()).await) else {
+            return if binding.is_stopping() { Done::Ended } else { Done::NoMemory };
+        };
+        let address = SocketAddr::new(address, self.service.settings.port);
+        let (mut retry, mut told) = (RETRY_FIRST, false);
+        loop {
+            let heard = spot.changed.heard();
+            match self.bind_and_serve(binding, spot, address, addresses, &mut pause, end.as_mut()).await {
+                Ok(Served::Ended) | Err(Stop::Ended) => return Done::Ended,
+                Err(Stop::EachFamily) => return Done::EachFamily,
+                Ok(Served::Gone) => {
+                    log!("{}: the listener at {address} is gone", self.service.name());
+                    (retry, told) = (RETRY_FIRST, false);
+                }
+                Err(Stop::Failed(error)) if !told => {
+                    log!("{}: cannot listen at {address} yet: {error}", self.service.name());
+                    told = true;
+                }
+                Err(Stop::Failed(_)) => {}
+            }
+            match wait(end.as_mut(), &mut pause, retry, spot.changed.after(heard)).await {
+                Waited::Ended => return Done::Ended,
+                Waited::Changed => retry = RETRY_FIRST,
+                Waited::Time => retry = (retry * 2).min(RETRY_MOST),
+            }
+        }
+    }
+
+    /// Binds a socket, and serves it until the service ends or the provider takes it away.
+    async fn bind_and_serve<E: Future>(
+        self,
+        binding: &Binding,
+        spot: &'static Spot,
+        address: SocketAddr,
+        addresses: Addresses,
+        pause: &mut Sleep,
+        end: Pin<&mut E>,
+    ) -> Result<Served, Stop> {
+        let own = |error| self.stop_of(error, addresses);
+        match self.place.protocol {
+            Protocol::Tcp => {
+                let mut listener = TcpListener::bind(binding, address, addresses).await.map_err(own)?;
+                let bound = listener.local_address().await.unwrap_or(address);
+                log!("{}: listening at {bound}", self.service.name());
+                let _bound = Bound::at(spot, bound);
+                Ok(tcp::accept_all(self, binding, &mut listener, address, pause, end).await)
+            }
+            Protocol::Udp => Ok(Served::Ended),
+        }
+    }
+
+    /// What is to be done about a bind that failed.
+    fn stop_of(self, error: BindError, addresses: Addresses) -> Stop {
+        match error {
+            BindError::Open(OpenError::Detached) | BindError::Option(IoError::Detached) | BindError::Bind(IoError::Detached) => {
+                Stop::Ended
+            }
+            error if addresses == Addresses::Both => {
+                log!("{}: no listener for both families ({error}): one for each", self.service.name());
+                Stop::EachFamily
+            }
+            error => Stop::Failed(error),
+        }
+    }
+}
+
+/// Why there is no socket.
+enum Stop {
+    Ended,
+    EachFamily,
+    Failed(BindError),
+}
+
+/// A spot whose socket is bound: its port is the driver's own until this is dropped.
+struct Bound(&'static Spot);
+
+impl Bound {
+    fn at(spot: &'static Spot, address: SocketAddr) -> Self {
+        spot.port.store(address.port(), Ordering::Relaxed);
+        Self(spot)
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        self.0.port.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Why a wait is over.
+enum Waited {
+    Ended,
+    Changed,
+    Time,
+}
+
+/// Waits for a time or a change, unless `end` comes first. It takes no memory.
+async fn wait(end: Pin<&mut impl Future>, pause: &mut Sleep, time: Duration, change: impl Future<Output = ()>) -> Waited {
+    // It has rung by itself, or in the last wait; else this is what is left of that one.
+    let _ = now(pin!(&mut *pause)).await;
+    pause.again(time);
+    match first(end, first(change, pause)).await {
+        Either::First(_) => Waited::Ended,
+        Either::Second(Either::First(())) => Waited::Changed,
+        Either::Second(Either::Second(())) => Waited::Time,
+    }
+}
+
+/// Waits for both, but no longer than until one has no memory.
+async fn both(one: impl Future<Output = Done>, other: impl Future<Output = Done>) -> Done {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    match first(one.as_mut(), other.as_mut()).await {
+        Either::First(Done::Ended) => other.await,
+        Either::Second(Done::Ended) => one.await,
+        Either::First(done) | Either::Second(done) => done,
+    }
+}

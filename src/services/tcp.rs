@@ -1,0 +1,78 @@
+//! The TCP side of a listening place: connections are admitted or refused, and each gets a task.
+//!
+//! # IRQL
+//! `<= DISPATCH_LEVEL`.
+
+use core::future::Future;
+use core::net::SocketAddr;
+use core::pin::{Pin, pin};
+use core::time::Duration;
+
+use wsk::{AcceptError, Binding, Lane, Sleep, SpawnError, TcpListener, TcpStream};
+
+use super::place::{Served, Station};
+use super::service::count;
+use super::session::Session;
+use super::wait::{Either, first, pause_unless};
+use super::{chargen, discard, echo};
+use crate::log;
+use crate::parameters::Kind;
+
+/// How long to wait after an accept that failed for want of memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves what connects, until the service ends or the provider takes the listener away.
+pub(super) async fn accept_all<E: Future>(
+    station: Station,
+    binding: &Binding,
+    listener: &mut TcpListener,
+    address: SocketAddr,
+    pause: &mut Sleep,
+    mut end: Pin<&mut E>,
+) -> Served {
+    loop {
+        match first(listener.accept(), end.as_mut()).await {
+            Either::Second(_) => return Served::Ended,
+            Either::First(Err(AcceptError::Detached)) if binding.is_stopping() => return Served::Ended,
+            Either::First(Err(AcceptError::Detached)) => return Served::Gone,
+            Either::First(Ok((stream, _))) => admit(station, binding, stream),
+            Either::First(Err(error)) => {
+                log!("{}: accept at {address}: {error}", station.service.name());
+                if pause_unless(end.as_mut(), pause, ACCEPT_PAUSE).await.is_err() {
+                    return Served::Ended;
+                }
+            }
+        }
+    }
+}
+
+/// Serves a connection, or refuses it: then dropping the stream resets it.
+fn admit(station: Station, binding: &Binding, stream: TcpStream) {
+    let service = station.service;
+    let served = match service.limits.admit() {
+        Some(admission) => spawn(Session::new(service, binding.clone(), admission), stream).is_ok(),
+        None => false,
+    };
+    count(if served { &service.counts.accepted } else { &service.counts.refused });
+}
+
+/// A task of each kind's own size. The place is free only when the socket is on its way out: the session goes last.
+fn spawn(session: Session, mut stream: TcpStream) -> Result<(), SpawnError> {
+    let executor = session.binding().executor().clone();
+    match session.service().settings.kind {
+        Kind::Echo => executor.spawn(Lane::Dispatch, async move {
+            session.over(pin!(echo::serve(&mut stream, &session))).await;
+            drop((stream, session));
+        }),
+        Kind::Discard => executor.spawn(Lane::Dispatch, async move {
+            session.over(pin!(discard::serve(&mut stream, &session))).await;
+            drop((stream, session));
+        }),
+        Kind::Chargen => executor.spawn(Lane::Dispatch, async move {
+            session.over(pin!(chargen::serve(stream, &session))).await;
+            drop(session);
+        }),
+        // No such service is made.
+        Kind::Forward => Err(SpawnError::Ending),
+    }
+}
