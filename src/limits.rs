@@ -70,7 +70,7 @@ impl Limits {
 
     /// `bytes` for something that is no connection, unless the limit is reached.
     pub(crate) fn claim(&'static self, bytes: u64) -> Option<Claim> {
-        self.take(bytes, self.most_bytes).then_some(Claim { limits: self, bytes })
+        self.take(bytes, self.most_bytes).then(|| Claim { limits: self, bytes })
     }
 
     fn take(&self, bytes: u64, most: u64) -> bool {
@@ -84,7 +84,7 @@ impl Admission {
     /// So many bytes beyond those that the connection has at least, if they may be had.
     pub(crate) fn claim(&self, more: u32) -> Option<Claim> {
         let (limits, bytes) = (self.0, u64::from(more));
-        limits.take(bytes, limits.most_bytes / 4 * 3).then_some(Claim { limits, bytes })
+        limits.take(bytes, limits.most_bytes / 4 * 3).then(|| Claim { limits, bytes })
     }
 }
 

@@ -9,7 +9,7 @@ use super::value::{Source, Text, units};
 use crate::log;
 
 /// How many addresses a service listens at, at most.
-pub(crate) const MOST_ADDRESSES: usize = 8;
+const MOST_ADDRESSES: usize = 8;
 /// Room for the value, in UTF-16 units.
 const MOST_TEXT: usize = 512;
 /// The longest entry that is looked at; an address takes 45 at most.

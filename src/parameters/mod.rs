@@ -21,8 +21,8 @@ use wsk::{NtStatus, OutOfMemory};
 use crate::log;
 use crate::wdf::{Key, KeyName, Wide};
 
-pub(crate) use addresses::MOST_ADDRESSES;
-pub(crate) use settings::{Kind, MOST_DATAGRAM, MOST_NAME, Settings, Target};
+use settings::MOST_NAME;
+pub(crate) use settings::{Kind, MOST_DATAGRAM, Settings};
 use value::{Source, Text};
 
 /// How many services there are at most.

@@ -42,6 +42,7 @@ pub(crate) struct Protocols {
 
 /// Where a forwarder connects to.
 #[derive(Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "there are at most 32, and a box would take memory of its own")]
 pub(crate) enum Target {
     /// An address.
     Address(SocketAddr),
@@ -195,13 +196,13 @@ impl Target {
         if let Ok(address) = text.parse::<SocketAddr>() {
             return Some(Self::Address(address)).filter(|_| address.port() != 0);
         }
-        let (host, port) = text.rsplit_once(':')?;
-        let port = port.parse().ok().filter(|port| *port != 0)?;
+        let (host, port) = text.split_at_checked(text.bytes().rposition(|byte| byte == b':')?)?;
+        let port = port.get(1..)?.parse().ok().filter(|port| *port != 0)?;
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
         let named = (1..=MOST_HOST).contains(&host.len()) && host.bytes().all(is_name);
         // A name whose last part is a number would be an address that is written badly.
-        let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        let last_is_number = host.rsplit('.').next().is_some_and(is_number);
+        let last = host.bytes().rev().take_while(|byte| *byte != b'.');
+        let last_is_number = last.clone().count() > 0 && last.clone().all(|byte| byte.is_ascii_digit());
         (named && !last_is_number).then(|| Self::Name { host: Text::known(host), port })
     }
 }

@@ -6,12 +6,11 @@
 
 use core::convert::Infallible;
 
-use service_limits::chargen::{PATTERN, byte};
-use wsk::{Buffer, IoError, ReadHalf, TcpStream, TransferError, WriteHalf};
+use service_limits::chargen::{LINE_WITH_END, LINES as LINES_OF_PATTERN, PATTERN, byte, datagram_length};
+use wsk::{Buffer, Either, IoError, ReadHalf, TcpStream, TransferError, WriteHalf, first};
 
 use super::exchange::{finish, stop};
 use super::session::Session;
-use super::wait::{Either, first};
 use crate::limits::SMALLEST_BUFFER;
 
 /// The whole pattern, after which it begins anew.
@@ -73,4 +72,13 @@ async fn throw_away(reader: &mut ReadHalf, session: &Session) -> Result<End, IoE
             Err(failed) => return Err(failed.error),
         }
     }
+}
+
+/// Puts the answer to a datagram into its buffer: so many characters as the number says, from some line on.
+pub(super) fn write_datagram(buffer: &mut Buffer, random: u64) {
+    let line = (random >> 32) as usize % LINES_OF_PATTERN;
+    let (start, length) = (line * LINE_WITH_END, datagram_length(random & 0xffff_ffff));
+    // Where the pattern ends before the datagram does, the datagram is of its last characters.
+    let start = start.min(PATTERN - length);
+    buffer.write(LINES.get(start..start + length).unwrap_or_default());
 }

@@ -9,10 +9,9 @@
 
 use core::time::Duration;
 
-use wsk::{Buffer, IoError, Sleep, TcpStream, TransferError};
+use wsk::{Buffer, IoError, TcpStream, TimeoutError, TransferError, timeout};
 
 use super::session::Session;
-use super::wait::{Either, first};
 use crate::limits::SMALLEST_BUFFER;
 
 /// How long our FIN may take.
@@ -101,9 +100,9 @@ pub(super) async fn stop(stream: &mut TcpStream) -> Result<(), IoError> {
 
 /// Sends our FIN. A peer that takes nothing may keep it from ever being done: then the connection is reset.
 pub(super) async fn finish(stream: &mut TcpStream) -> Result<(), IoError> {
-    let limit = Sleep::new(FINISH_MOST).map_err(|_| IoError::OutOfMemory)?;
-    match first(stream.finish(), limit).await {
-        Either::First(finished) => finished,
-        Either::Second(()) => Err(IoError::Cancelled),
+    match timeout(FINISH_MOST, stream.finish()).await {
+        Ok(finished) => finished,
+        Err(TimeoutError::Elapsed) => Err(IoError::Cancelled),
+        Err(TimeoutError::OutOfMemory) => Err(IoError::OutOfMemory),
     }
 }

@@ -9,10 +9,9 @@
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 
-use wsk::{Binding, Nudge, Sleep};
+use wsk::{Binding, Either, Nudge, Sleep, first};
 
 use super::Services;
-use super::wait::{Either, first};
 
 /// How often it looks at places and connections; a connection without traffic for that long gives its buffer back.
 pub(super) const PERIOD: Duration = Duration::from_secs(1);
@@ -36,14 +35,14 @@ pub(super) async fn keep(services: &'static Services, mut tick: Sleep) {
 impl Services {
     /// The binding on which the services are to run; one that ends is forgotten.
     fn current(&self) -> Option<Binding> {
-        let ended = {
-            let mut place = self.binding.lock();
-            match place.as_ref() {
-                Some(binding) if !binding.is_stopping() => return place.clone(),
-                _ => place.take(),
-            }
-        };
-        drop(ended);
+        let binding = self.binding.with(|place| place.clone())?;
+        if !binding.is_stopping() {
+            return Some(binding);
+        }
+        // Only this one: another may have come meanwhile.
+        let generation = binding.generation();
+        let ended = self.binding.with(|place| place.take_if(|other| other.generation() == generation));
+        drop((binding, ended));
         None
     }
 }

@@ -1,8 +1,9 @@
 //! The services of the driver: each listens, is limited and fails on its own.
 //!
 //! From the outside in: [`Services`] are all of them, kept going by the [`keeper`]; a [`service`] has [`place`]s where it
-//! listens; [`tcp`] gives each connection a [`session`], in which [`echo`], [`discard`] or [`chargen`] serve it.
-//! [`exchange`] is the receiving that they share, [`bell`] and [`wait`] are what tasks wait with.
+//! listens; [`tcp`] gives each connection a [`session`], in which [`echo`], [`discard`] or [`chargen`] serve it; [`udp`]
+//! answers datagrams.
+//! [`exchange`] is the receiving that they share, [`bell`] is what tasks wait for without taking memory.
 //!
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
@@ -14,10 +15,11 @@ mod echo;
 mod exchange;
 mod keeper;
 mod place;
+mod random;
 mod service;
 mod session;
 mod tcp;
-mod wait;
+mod udp;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
@@ -26,7 +28,7 @@ use allocator_api2::boxed::Box;
 use allocator_api2::vec::Vec;
 use control_abi::Totals;
 use wsk::sync::{Event, Pool, SpinLock, tag, try_push};
-use wsk::{Binding, Executor, Lane, NtStatus, Nudge, Sleep};
+use wsk::{Binding, Executor, Lane, NtStatus, Nudge, Passive, Sleep};
 
 use crate::log;
 use crate::parameters::{Kind, SettingsList};
@@ -35,7 +37,7 @@ use place::Station;
 use service::{Service, read};
 
 /// How often a graceful stop looks whether all connections are gone.
-const STOP_LOOK: Duration = Duration::from_millis(10);
+const STOP_LOOK_MS: u64 = 10;
 
 type ServicePool = Pool<{ tag(b"WskV") }>;
 
@@ -76,12 +78,12 @@ impl Services {
     /// No memory.
     pub(crate) fn keep(&'static self, executor: &Executor) -> Result<(), NtStatus> {
         let tick = Sleep::new(keeper::PERIOD)?;
-        executor.spawn(Lane::Passive, keeper::keep(self, tick)).map_err(|_| NtStatus::INSUFFICIENT_RESOURCES)
+        executor.spawn(Lane::Passive, keeper::keep(self, tick)).map(drop).map_err(|_| NtStatus::INSUFFICIENT_RESOURCES)
     }
 
     /// There is a binding: the services are to run on it. This cannot fail.
     pub(crate) fn attached(&self, binding: Binding) {
-        let before = self.binding.lock().replace(binding);
+        let before = self.binding.with(|place| place.replace(binding));
         drop(before);
         self.bell.ring();
     }
@@ -91,16 +93,16 @@ impl Services {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`, with no lock held.
-    pub(crate) fn stop(&self, binding: Option<Binding>, grace: Duration) {
+    pub(crate) fn stop(&self, passive: Passive, binding: Option<Binding>, grace: Duration) {
         let Some(binding) = binding else { return };
         binding.stop();
-        let mut left = grace;
-        while self.connections() > 0 && !left.is_zero() {
+        let mut left_ms = grace.as_millis() as u64;
+        while self.connections() > 0 && left_ms > 0 {
             // Again each time: a connection may have been accepted while the others were told.
             binding.nudge(Nudge::Stop);
-            let pause = left.min(STOP_LOOK);
-            self.pause.wait_for(pause);
-            left -= pause;
+            let pause_ms = left_ms.min(STOP_LOOK_MS);
+            self.pause.wait_for(passive, Duration::from_millis(pause_ms));
+            left_ms -= pause_ms;
         }
     }
 
@@ -108,7 +110,7 @@ impl Services {
     pub(crate) fn end(&self) {
         self.ending.store(true, Ordering::Release);
         self.bell.ring();
-        let binding = self.binding.lock().take();
+        let binding = self.binding.with(Option::take);
         drop(binding);
     }
 
@@ -133,6 +135,11 @@ impl Services {
             totals.most_held += most_held;
         }
         totals
+    }
+
+    /// Whether one of the driver's sockets receives datagrams at this port.
+    fn has_datagram_port(&self, port: u16) -> bool {
+        self.list.iter().flat_map(|service| service.places.iter()).any(|place| place.has_datagram_port(port))
     }
 
     fn connections(&self) -> u64 {

@@ -16,11 +16,10 @@ use core::pin::{Pin, pin};
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use core::time::Duration;
 
-use wsk::{Addresses, BindError, Binding, IoError, OpenError, Sleep, TcpListener};
+use wsk::{Addresses, BindError, Binding, Either, IoError, Lane, OpenError, Sleep, TcpListener, UdpSocket, first, now};
 
 use super::bell::Bell;
-use super::wait::{Either, first, now};
-use super::{Service, Services, tcp};
+use super::{Service, Services, tcp, udp};
 use crate::log;
 
 /// How long to wait before a bind that failed is tried again, at first and at most.
@@ -117,7 +116,7 @@ impl Station {
         if self.place.started.swap(generation, Ordering::AcqRel) == generation {
             return;
         }
-        if binding.executor().spawn(wsk::Lane::Dispatch, self.run(binding.clone())).is_err() {
+        if binding.executor().spawn(Lane::Dispatch, self.run(binding.clone())).is_err() {
             self.place.started.store(0, Ordering::Release);
         }
     }
@@ -167,7 +166,7 @@ impl Station {
             match wait(end.as_mut(), &mut pause, retry, spot.changed.after(heard)).await {
                 Waited::Ended => return Done::Ended,
                 Waited::Changed => retry = RETRY_FIRST,
-                Waited::Time => retry = (retry * 2).min(RETRY_MOST),
+                Waited::Time => retry = retry.saturating_mul(2).min(RETRY_MOST),
             }
         }
     }
@@ -191,7 +190,13 @@ impl Station {
                 let _bound = Bound::at(spot, bound);
                 Ok(tcp::accept_all(self, binding, &mut listener, address, pause, end).await)
             }
-            Protocol::Udp => Ok(Served::Ended),
+            Protocol::Udp => {
+                let socket = UdpSocket::bind(binding, address, addresses).await.map_err(own)?;
+                let bound = socket.local_address().await.unwrap_or(address);
+                log!("{}: listening at {bound}, udp", self.service.name());
+                let _bound = Bound::at(spot, bound);
+                Ok(udp::Serving::new(self, binding, &socket, pause, end).run().await)
+            }
         }
     }
 
@@ -234,17 +239,20 @@ impl Drop for Bound {
 }
 
 /// Why a wait is over.
-enum Waited {
+pub(super) enum Waited {
     Ended,
     Changed,
     Time,
 }
 
-/// Waits for a time or a change, unless `end` comes first. It takes no memory.
-async fn wait(end: Pin<&mut impl Future>, pause: &mut Sleep, time: Duration, change: impl Future<Output = ()>) -> Waited {
-    // It has rung by itself, or in the last wait; else this is what is left of that one.
-    let _ = now(pin!(&mut *pause)).await;
-    pause.again(time);
+/// Waits for a time or a change, unless `end` comes first. It takes no memory: often the wait is for some.
+pub(super) async fn wait(
+    end: Pin<&mut impl Future>,
+    pause: &mut Sleep,
+    time: Duration,
+    change: impl Future<Output = ()>,
+) -> Waited {
+    pause.restart(time);
     match first(end, first(change, pause)).await {
         Either::First(_) => Waited::Ended,
         Either::Second(Either::First(())) => Waited::Changed,

@@ -7,10 +7,12 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use allocator_api2::vec::Vec;
+use service_limits::rate::{self, Limiter};
 use wsk::OutOfMemory;
-use wsk::sync::{Pool, tag, try_push};
+use wsk::sync::{Pool, SpinLock, tag, try_push};
 
 use super::place::{At, Place, Protocol};
+use super::random;
 use crate::limits::{Limits, SMALLEST_BUFFER, SOCKET_COST};
 use crate::log;
 use crate::parameters::{Kind, Settings};
@@ -20,7 +22,31 @@ pub(crate) struct Service {
     pub(crate) settings: Settings,
     pub(crate) limits: Limits,
     pub(super) counts: Counts,
-    pub(super) places: Vec<Place, Pool<{ tag(b"WskV") }>>,
+    pub(super) datagrams: Datagrams,
+    pub(super) places: Vec<Place, ServicePool>,
+    /// How often it answers one source, if it answers datagrams.
+    pub(super) limiter: Option<SpinLock<SourceLimiter>>,
+    pub(super) random: AtomicU64,
+}
+
+/// Answers per source, in memory that is there from the beginning.
+pub(super) type SourceLimiter = Limiter<Vec<rate::Place, ServicePool>>;
+type ServicePool = Pool<{ tag(b"WskV") }>;
+
+/// Sources that can be told from one another at a time.
+const SOURCES: usize = 1024;
+
+/// What has become of datagrams.
+#[derive(Default)]
+pub(super) struct Datagrams {
+    pub(super) received: AtomicU64,
+    pub(super) answered: AtomicU64,
+    pub(super) well_known_port: AtomicU64,
+    pub(super) own_port: AtomicU64,
+    pub(super) no_host: AtomicU64,
+    pub(super) too_many: AtomicU64,
+    pub(super) cut: AtomicU64,
+    pub(super) failed: AtomicU64,
 }
 
 /// What a service has done since load.
@@ -39,6 +65,11 @@ pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
+/// So many more.
+pub(super) fn add(counter: &AtomicU64, number: usize) {
+    counter.fetch_add(number as u64, Ordering::Relaxed);
+}
+
 /// As it is now.
 pub(super) fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
@@ -51,7 +82,17 @@ impl Service {
     /// No memory.
     pub(super) fn new(settings: Settings) -> Result<Self, OutOfMemory> {
         let limits = Limits::new(settings.max_connections, settings.max_bytes, least_bytes(settings.kind));
-        let mut service = Self { settings, limits, counts: Counts::default(), places: Vec::new_in(Pool) };
+        let answers = settings.protocols.udp && matches!(settings.kind, Kind::Echo | Kind::Chargen);
+        let limiter = if answers { Some(SpinLock::new(limiter(settings.rate_per_source)?)) } else { None };
+        let mut service = Self {
+            settings,
+            limits,
+            counts: Counts::default(),
+            datagrams: Datagrams::default(),
+            places: Vec::new_in(Pool),
+            limiter,
+            random: AtomicU64::new(random::seed(0)),
+        };
         if settings.protocols.tcp {
             service.add_places(Protocol::Tcp)?;
         }
@@ -79,12 +120,38 @@ impl Service {
     /// Traces what it has done.
     pub(super) fn tell(&self) {
         let (name, counts) = (self.name(), &self.counts);
-        let [accepted, refused, failed, idle] =
-            [&counts.accepted, &counts.refused, &counts.failed, &counts.idle].map(|counter| read(counter));
-        let (received, sent) = (read(&counts.received), read(&counts.sent));
-        log!("{name}: {accepted} connections, {refused} refused, {failed} failed, {idle} of them idle for too long");
-        log!("{name}: {received} bytes received, {sent} sent");
+        log!("{name}: {} bytes received, {} sent", read(&counts.received), read(&counts.sent));
+        if self.settings.protocols.tcp {
+            let [accepted, refused, failed, idle] = [&counts.accepted, &counts.refused, &counts.failed, &counts.idle].map(read);
+            log!("{name}: {accepted} connections, {refused} refused, {failed} failed, {idle} of them idle for too long");
+        }
+        if self.settings.protocols.udp {
+            let counts = &self.datagrams;
+            log!(
+                "{name}: {} datagrams, {} answered; ignored: {} from well-known ports, {} from ports of this driver, {} from or \
+                 to no single host, {} above the rate, {} cut off; {} failures",
+                read(&counts.received),
+                read(&counts.answered),
+                read(&counts.well_known_port),
+                read(&counts.own_port),
+                read(&counts.no_host),
+                read(&counts.too_many),
+                read(&counts.cut),
+                read(&counts.failed),
+            );
+        }
     }
+}
+
+fn limiter(rate: u32) -> Result<SourceLimiter, OutOfMemory> {
+    let mut places = Vec::new_in(Pool);
+    places.try_reserve_exact(SOURCES)?;
+    for _ in 0..SOURCES {
+        try_push(&mut places, rate::Place::default())?;
+    }
+    let start = AtomicU64::new(random::seed(places.as_ptr().addr()));
+    let key = [random::next(&start), random::next(&start)];
+    Ok(Limiter::new(places, rate, key))
 }
 
 /// What a connection takes at least.

@@ -8,11 +8,10 @@ use core::pin::Pin;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
-use wsk::{Binding, Instant, IoError, Sleep, Wait};
+use wsk::{Binding, Either, Instant, IoError, Sleep, Wait, first};
 
 use super::Service;
-use super::service::count;
-use super::wait::{Either, first};
+use super::service::{add, count};
 use crate::limits::{Admission, Claim};
 
 /// One connection.
@@ -51,13 +50,13 @@ impl Session {
 
     /// Counts bytes that came.
     pub(crate) fn received(&self, bytes: usize) {
-        self.service.counts.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        add(&self.service.counts.received, bytes);
         self.mark();
     }
 
     /// Counts bytes that went.
     pub(crate) fn sent(&self, bytes: usize) {
-        self.service.counts.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        add(&self.service.counts.sent, bytes);
         self.mark();
     }
 
@@ -90,13 +89,14 @@ impl Session {
 
     /// Waits until nothing has come or gone for that long. Traffic costs no more than a look at the clock.
     async fn idle(&self, mut sleep: Sleep, limit: Duration) {
+        let limit = limit.as_nanos() as u64;
         loop {
             (&mut sleep).await;
             let quiet = time().saturating_sub(self.active_at.load(Ordering::Relaxed));
-            match limit.checked_sub(Duration::from_nanos(quiet)) {
-                None | Some(Duration::ZERO) => return,
-                Some(left) => sleep.again(left),
+            if quiet >= limit {
+                return;
             }
+            sleep.again(Duration::from_nanos(limit - quiet));
         }
     }
 }

@@ -3,17 +3,16 @@
 //! # IRQL
 //! `<= DISPATCH_LEVEL`.
 
-use core::future::Future;
+use core::future::{Future, pending};
 use core::net::SocketAddr;
 use core::pin::{Pin, pin};
 use core::time::Duration;
 
-use wsk::{AcceptError, Binding, Lane, Sleep, SpawnError, TcpListener, TcpStream};
+use wsk::{AcceptError, Binding, Either, Lane, Sleep, SpawnError, TcpListener, TcpStream, first};
 
-use super::place::{Served, Station};
+use super::place::{Served, Station, Waited, wait};
 use super::service::count;
 use super::session::Session;
-use super::wait::{Either, first, pause_unless};
 use super::{chargen, discard, echo};
 use crate::log;
 use crate::parameters::Kind;
@@ -38,7 +37,7 @@ pub(super) async fn accept_all<E: Future>(
             Either::First(Ok((stream, _))) => admit(station, binding, stream),
             Either::First(Err(error)) => {
                 log!("{}: accept at {address}: {error}", station.service.name());
-                if pause_unless(end.as_mut(), pause, ACCEPT_PAUSE).await.is_err() {
+                if let Waited::Ended = wait(end.as_mut(), pause, ACCEPT_PAUSE, pending()).await {
                     return Served::Ended;
                 }
             }
@@ -59,14 +58,16 @@ fn admit(station: Station, binding: &Binding, stream: TcpStream) {
 /// A task of each kind's own size. The place is free only when the socket is on its way out: the session goes last.
 fn spawn(session: Session, mut stream: TcpStream) -> Result<(), SpawnError> {
     let executor = session.binding().executor().clone();
-    match session.service().settings.kind {
+    let spawned = match session.service().settings.kind {
         Kind::Echo => executor.spawn(Lane::Dispatch, async move {
             session.over(pin!(echo::serve(&mut stream, &session))).await;
-            drop((stream, session));
+            drop(stream);
+            drop(session);
         }),
         Kind::Discard => executor.spawn(Lane::Dispatch, async move {
             session.over(pin!(discard::serve(&mut stream, &session))).await;
-            drop((stream, session));
+            drop(stream);
+            drop(session);
         }),
         Kind::Chargen => executor.spawn(Lane::Dispatch, async move {
             session.over(pin!(chargen::serve(stream, &session))).await;
@@ -74,5 +75,6 @@ fn spawn(session: Session, mut stream: TcpStream) -> Result<(), SpawnError> {
         }),
         // No such service is made.
         Kind::Forward => Err(SpawnError::Ending),
-    }
+    };
+    spawned.map(drop)
 }

@@ -78,6 +78,18 @@ impl Rig {
         self.set("EchoAddress", Value::Sz(address.to_owned()));
     }
 
+    /// Adds a service of that name, with these values. From the first one on `EchoPort` and its like do nothing.
+    pub fn add_service(&self, name: &str, values: &[(&str, Value)]) {
+        let key = format!(r"Services\{name}");
+        self.bench.create_parameters_key(SERVICE, &key);
+        values.iter().for_each(|(value, data)| self.bench.set_parameter_below(SERVICE, &key, value, data.clone()));
+    }
+
+    /// Takes all services away, and the key above them.
+    pub fn clear_services(&self) {
+        self.bench.remove_parameters_key(SERVICE, "Services");
+    }
+
     /// Loads the driver.
     pub fn load(&self) -> Result<Loaded> {
         let first = self.bench.trace().len();
@@ -161,11 +173,31 @@ impl Loaded {
     }
 }
 
-/// The address in a line such as `echo: listening at 127.0.0.1:40007`.
+/// Where the service `echo` says that it listens for connections: `echo: listening at 127.0.0.1:40007`.
 pub fn listening(event: &Event) -> Option<SocketAddr> {
-    let Kind::DbgPrint { text } = &event.kind else { return None };
-    let (_, address) = text.split_once("echo: listening at ")?;
-    address.trim().parse().ok()
+    Listening::of(event).filter(|listening| listening.service == "echo" && !listening.datagrams).map(|listening| listening.at)
+}
+
+/// What a service says when it listens: `echo: listening at 127.0.0.1:40007`, with `, udp` behind it for datagrams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Which.
+    pub service: String,
+    /// Where.
+    pub at: SocketAddr,
+    /// Whether for datagrams.
+    pub datagrams: bool,
+}
+
+impl Listening {
+    /// Reads it from what the driver printed.
+    pub fn of(event: &Event) -> Option<Self> {
+        let Kind::DbgPrint { text } = &event.kind else { return None };
+        let (service, place) = text.trim().split_once(": listening at ")?;
+        let service = service.rsplit(' ').next()?.to_owned();
+        let at = place.strip_suffix(", udp");
+        Some(Self { service, datagrams: at.is_some(), at: at.unwrap_or(place).parse().ok()? })
+    }
 }
 
 /// Looks until there is something, but not for ever.

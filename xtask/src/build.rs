@@ -135,6 +135,22 @@ fn cargo(command: &str) -> Command {
     cargo
 }
 
+/// Has cargo build anew what is made of the headers: it does not know that it is. The macros of wdk-sys keep what they
+/// have read of the bindings in the folder of the crate `scratch`.
+fn forget_bindings() -> Result<()> {
+    for profile in [&[][..], &["--release"]] {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo
+            .current_dir(root())
+            .args(["clean", "--quiet", "--target", TARGET, "--target-dir"])
+            .arg(target("driver"))
+            .args(profile);
+        cargo.args(["wdk-sys", "wsk-sys", "wdk-macros", "scratch"].iter().flat_map(|name| ["--package", name]));
+        run(&mut cargo)?;
+    }
+    Ok(())
+}
+
 /// A toolchain, a kit, and the environment that makes cargo build drivers with them.
 struct Builder {
     toolchain: Toolchain,
@@ -150,7 +166,9 @@ impl Builder {
         // A copy, so that a build is not disturbed when xtask itself is rebuilt meanwhile.
         let wrapper = copy_if_changed(&this, kit.root().join("rustc-shim"))?;
         make_executable(&wrapper)?;
-        Ok(Self { toolchain, kit, wrapper })
+        let builder = Self { toolchain, kit, wrapper };
+        builder.kit.renew_for_headers(forget_bindings)?;
+        Ok(builder)
     }
 
     /// The command of cargo that checks most: clippy, if it is of the compiler that builds the driver.

@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -53,22 +54,23 @@ impl Kit {
         self.root.join("Lib").join(VERSION).join("km/x64").join(name).with_extension("lib")
     }
 
+    /// Whether the headers are others than when this was asked last, and `renewed` has been done about it.
+    pub fn renew_for_headers(&self, renewed: impl FnOnce() -> Result<()>) -> Result<()> {
+        let (stamp, now) = (self.root.join("headers.stamp"), headers_stamp()?);
+        if fs::read_to_string(&stamp).is_ok_and(|before| before == now) {
+            return Ok(());
+        }
+        renewed()?;
+        fs::write(&stamp, now).with_context(|| format!("could not write {}", stamp.display()))
+    }
+
     fn link_headers(&self) -> Result<()> {
         let (link, headers) = (self.root.join("Include"), root().join("sdk/Include"));
-<<<<<<< HEAD
         match fs::read_link(&link) {
             Ok(there) if there == headers => return Ok(()),
             // The target folder has come from another copy of the repository.
             Ok(_) => fs::remove_file(&link).with_context(|| format!("could not remove {}", link.display()))?,
             Err(_) => {}
-=======
-        if fs::canonicalize(&link).ok() == Some(fs::canonicalize(&headers)?) {
-            return Ok(());
->>>>>>> 85d9ae6 (wip)
-        }
-        if link.is_symlink() {
-            // It came along with a target folder that was copied from elsewhere.
-            fs::remove_file(&link).with_context(|| format!("could not remove {}", link.display()))?;
         }
         fs::create_dir_all(&self.root).with_context(|| format!("could not create {}", self.root.display()))?;
         link_folder(&headers, &link).with_context(|| format!("could not link {}", link.display()))
@@ -90,6 +92,26 @@ impl Kit {
         let entry = compile(llvm, scratch, "FxDriverEntry")?;
         archive(llvm, scratch, &[entry], &kmdf.join("WdfDriverEntry.lib"))
     }
+}
+
+/// A number that changes when a header does, or when this folder is another one.
+fn headers_stamp() -> Result<String> {
+    let mut hasher = DefaultHasher::new();
+    let mut folders = vec![root().join("sdk/Include")];
+    while let Some(folder) = folders.pop() {
+        let entries = folder.read_dir().with_context(|| format!("could not read {}", folder.display()))?;
+        let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        paths.sort();
+        for path in paths {
+            path.hash(&mut hasher);
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                fs::read(&path).with_context(|| format!("could not read {}", path.display()))?.hash(&mut hasher);
+            }
+        }
+    }
+    Ok(format!("{:016x}\n", hasher.finish()))
 }
 
 /// The folders of `sdk/Include` that C sources are compiled with, in the order of wdk-build.

@@ -84,6 +84,22 @@ impl Sleep {
     }
 }
 
+impl Sleep {
+    /// Starts the timer again, whether it has rung or not. If it is just about to ring, it rings once more at once. It takes
+    /// no memory.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub fn restart(&mut self, time: Duration) {
+        // SAFETY: initialised. `true` says that the timer was in the queue: its DPC keeps the reference that it has.
+        if unsafe { KeCancelTimer(self.0.timer.get()) } != 0 {
+            self.0.arm(time);
+        } else {
+            self.again(time);
+        }
+    }
+}
+
 /// # Safety
 /// `context` is the reference that [`Sleep::new`] gave to the DPC.
 ///
