@@ -50,8 +50,8 @@ macro_rules! scenarios {
 
 scenarios! {
     tcp: echo_once;
-    udp: echo;
     zero_copy: echo, tight, copies, vectors, bound, hold, queue, dropped, forward;
+    udp: echo, dual, truncated, in_flight, batch, fixed, options, control, segments;
 }
 
 /// Says where a scenario listens: `exercise: <name>: at <address>`.

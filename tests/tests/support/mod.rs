@@ -2,7 +2,7 @@
 //!
 //! [`isolated!`] gives each test a process of its own, with a time limit; [`rig`] is a bench with the driver's file,
 //! [`loaded`] the driver on it; [`story`] reads the trace, [`steps`] what the
-//! provider was asked; [`peers`] are the other ends of its connections; [`exercise`] is the driver that runs scenarios of
+//! provider was asked; [`peers`] are the other ends of its connections; [`udp`] peers for datagrams; [`exercise`] is the driver that runs scenarios of
 //! the library.
 #![allow(dead_code, unused_imports, unused_macros)] // each test program uses a part of it
 
@@ -21,6 +21,7 @@ pub mod exercise;
 pub mod peers;
 pub mod steps;
 pub mod story;
+pub mod udp;
 
 pub use steps::Steps;
 pub use story::Story;
