@@ -130,6 +130,12 @@ impl From<Detached> for IoError {
     }
 }
 
+impl From<crate::sync::OutOfMemory> for IoError {
+    fn from(_: crate::sync::OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
 impl From<crate::sync::OutOfMemory> for OpenError {
     fn from(_: crate::sync::OutOfMemory) -> Self {
         Self::OutOfMemory

@@ -16,9 +16,12 @@ mod client;
 pub mod entry;
 mod error;
 mod raw;
+mod resolve;
+mod security;
 mod signal;
 pub mod sync;
 mod tcp;
+mod transports;
 mod udp;
 mod wait;
 
@@ -29,13 +32,17 @@ pub use error::{
     TransferError,
 };
 pub use raw::inspections::InspectionId;
+pub use raw::wide::Text;
 pub use raw::{Batch, Buffer, Chain, Device, Indication, NtStatus};
+pub use resolve::{AddressList, Hints, Name, NameHints, Protocol, ResolveError, resolve, resolve_name};
+pub use security::SecurityDescriptor;
 pub use signal::{Signal, Wait};
 pub use sync::{Executor, Instant, JoinError, JoinHandle, Lane, OutOfMemory, Passive, Runtime, Sleep, SpawnError};
 pub use tcp::{
     Addresses, Bound, Disabling, Event, Family, Indications, Inspection, Inspector, KeepAlive, ListenOptions, Nudge, ReadHalf,
     TcpListener, TcpSocket, TcpStream, WriteHalf,
 };
+pub use transports::{Transport, Transports, TransportsChanged};
 pub use udp::{BatchError, BindOptions, Cast, Received, Sent, UdpSocket};
 pub use wait::{Either, TimeoutError, first, now, timeout, yield_now};
 pub use wsk_cmsg::{Control, Ecn, PacketInfo};

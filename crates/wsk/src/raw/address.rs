@@ -10,6 +10,10 @@ use wsk_sys::{SOCKADDR, SOCKADDR_IN, SOCKADDR_IN6};
 pub(crate) const AF_INET: u16 = 2;
 pub(crate) const AF_INET6: u16 = 23;
 
+/// sizeof(SOCKADDR_IN), sizeof(SOCKADDR_IN6).
+const V4_LENGTH: usize = 16;
+const V6_LENGTH: usize = 28;
+
 /// Room for any socket address (SOCKADDR_STORAGE), in network form.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
@@ -22,6 +26,22 @@ impl RawAddress {
         let mut raw = Self::EMPTY;
         raw.set(address);
         raw
+    }
+
+    /// How long an address of this one's family is.
+    pub(crate) fn length_of(address: SocketAddr) -> usize {
+        if address.is_ipv4() { V4_LENGTH } else { V6_LENGTH }
+    }
+
+    /// The address that these bytes are, if they are a whole one of a family that we know.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<SocketAddr> {
+        let mut raw = Self::EMPTY;
+        raw.put(0, bytes);
+        let needed = match u16::from_ne_bytes(raw.array(0)) {
+            AF_INET => V4_LENGTH,
+            _ => V6_LENGTH,
+        };
+        if bytes.len() < needed { None } else { raw.to_address() }
     }
 
     /// Forgets the address: until somebody writes one, there is none.

@@ -25,6 +25,7 @@ use wsk_sys::netioddk::NmrClientDetachProviderComplete;
 use wsk_sys::{WSK_CLIENT_DISPATCH, WSK_EVENT_RECEIVE, WSK_PROVIDER_DISPATCH};
 
 use super::client::Registration;
+use super::leaving::Endings;
 use super::op::Owner;
 use super::parked::ParkedList;
 use super::socket::{EVENTS, Kind, Socket};
@@ -49,6 +50,8 @@ pub(crate) struct Shell {
     rundown: Rundown,
     context: AtomicPtr<Context>,
     parked: ParkedList,
+    /// What the drain ends besides the sockets.
+    pub(super) endings: Endings,
     /// Fired when detach begins: who waits for something that is not an operation ends with it.
     pub(crate) ended: Signal,
     /// Fired when the owner of the services wants them to end, and when detach begins.
@@ -97,6 +100,7 @@ impl Shell {
             rundown: Rundown::new(),
             context: AtomicPtr::new(null_mut()),
             parked: ParkedList::new(),
+            endings: Endings::new(),
             ended: Signal::new(),
             stopping: Signal::new(),
             executor: registration.executor.clone(),
@@ -256,9 +260,7 @@ impl Enter {
 
     /// The provider's table, and the client object that its functions take.
     pub(super) fn provider(&self) -> (*mut c_void, &WSK_PROVIDER_DISPATCH) {
-        let context = self.0.context();
-        // SAFETY: stored before the gate opened; the provider keeps it until detach has been completed (L20).
-        (context.client.load(Ordering::Relaxed), unsafe { &*context.provider.load(Ordering::Relaxed) })
+        self.0.context().provider()
     }
 }
 
@@ -277,6 +279,15 @@ impl DrainRight {
 
     pub(super) fn table(&self) -> &SpinLock<SocketTable> {
         &self.0.context().table
+    }
+
+    /// As [`Enter::provider`]: for the functions that give something back.
+    pub(super) fn provider(&self) -> (*mut c_void, &WSK_PROVIDER_DISPATCH) {
+        self.0.context().provider()
+    }
+
+    pub(super) fn shell(&self) -> &Shared<Shell> {
+        &self.0
     }
 }
 
@@ -323,6 +334,12 @@ impl Context {
         // Before the pointer goes: what is reclaimed may give a slot of the table back (L35).
         context.shell.parked.reclaim();
         context.shell.context.store(null_mut(), Ordering::Release);
+    }
+
+    /// For whoever holds a right.
+    fn provider(&self) -> (*mut c_void, &WSK_PROVIDER_DISPATCH) {
+        // SAFETY: stored before the gate opened; the provider keeps it until detach has been completed (L20).
+        (self.client.load(Ordering::Relaxed), unsafe { &*self.provider.load(Ordering::Relaxed) })
     }
 
     pub(super) fn attached(&self, client: *mut c_void, provider: *const c_void) {
@@ -395,6 +412,7 @@ unsafe fn drain(node: NonNull<Node>) {
     let context = unsafe { context_of(node, offset_of!(Context, drain)) };
     // The right that the beginning of the end granted.
     let enter = Enter::held(context.shell.clone());
+    enter.0.endings.end_all();
     let mut cursor = context.drained.load(Ordering::Relaxed);
     for _ in 0..DRAIN_BATCH {
         let Some(socket) = next_socket(&context.table, &mut cursor) else { return };

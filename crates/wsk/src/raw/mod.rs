@@ -4,10 +4,11 @@
 //! From the bottom up: [`status`], [`bugcheck`] and [`address`] are plain values; [`irp`] and [`mdl`] own kernel objects;
 //! [`op`] is an IRP in flight with its buffers (L13, L35, L37) and [`parked`] the list of those that a rule-breaking
 //! provider kept; [`binding`] is one attachment with its rights (L12-L21); [`socket`] one socket from reservation to the
-//! return of its close (L23-L25), and [`listening`] what one that listens keeps for its callbacks; [`calls`] are the
-//! functions of the provider, each behind the right that it needs; [`retained`] is what a socket keeps of the data that it
-//! is told of (L21), read in place by `chunks` and `indication`, and sent on as a `chain`; [`client`] is the registration
-//! (L01-L11, L27-L33); `entry` and `parameters` are the entry points and the registry key of a driver made by
+//! return of its close (L23-L25), and [`listening`] what one that listens keeps for its callbacks; [`given`], [`security`] and
+//! [`watch`] are what else has to go back or to be ended, by the list [`leaving`] (L21, L22); [`calls`] are the functions
+//! of the provider, each behind the right that it needs; [`retained`] is what a socket keeps of the data that it is told of
+//! (L21), read in place by `chunks` and `indication`, and sent on as a `chain`; [`client`] is the registration (L01-L11,
+//! L27-L33); `entry` and `parameters` are the entry points and the registry key of a driver made by
 //! [`driver!`](crate::driver).
 #![allow(unsafe_code)] // calls WSK and the NMR, which work with pointers
 
@@ -22,9 +23,11 @@ pub(crate) mod client;
 #[cfg(feature = "driver")]
 pub(crate) mod entry;
 pub(crate) mod events;
+pub(crate) mod given;
 mod indication;
 pub(crate) mod inspections;
 mod irp;
+mod leaving;
 mod listen_events;
 pub(crate) mod listening;
 mod mdl;
@@ -33,8 +36,11 @@ pub(crate) mod op;
 pub(crate) mod parameters;
 mod parked;
 pub(crate) mod retained;
+pub(crate) mod security;
 pub(crate) mod socket;
 mod status;
+pub(crate) mod watch;
+pub(crate) mod wide;
 
 pub use batch::Batch;
 pub use chain::Chain;

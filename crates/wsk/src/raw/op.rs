@@ -125,6 +125,14 @@ impl<P: Payload> Op<P> {
         unsafe { (*self.payload.get()).insert(payload) }
     }
 
+    /// Asks for cancellation, whoever has the future. The caller's reference keeps the IRP meanwhile (L37).
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub(super) fn cancel(&self) {
+        self.irp.cancel();
+    }
+
     fn take_payload(&self) -> Option<P> {
         // SAFETY: callers own the payload by the state.
         unsafe { (*self.payload.get()).take() }
@@ -335,6 +343,11 @@ fn returned<P: Payload>(op: Shared<Op<P>>, status: NtStatus) -> Pending<P> {
 }
 
 impl<P: Payload> Pending<P> {
+    /// The operation, unless it is parked.
+    pub(super) fn operation(&self) -> Option<&Shared<Op<P>>> {
+        self.op.as_ref()
+    }
+
     /// Asks for cancellation; the future is still to be awaited.
     ///
     /// # IRQL

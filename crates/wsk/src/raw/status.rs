@@ -66,6 +66,11 @@ impl NtStatus {
     /// An event is being switched off; calls of it are still under way.
     pub const EVENT_PENDING: Self = Self(0x4000_0013);
 
+    /// Nothing has this name.
+    pub const NO_MATCH: Self = Self(0xc000_0272_u32 as i32);
+    /// What was asked for is not there.
+    pub const NOT_FOUND: Self = Self(0xc000_0225_u32 as i32);
+
     /// NT_SUCCESS: a success or an information.
     ///
     /// # IRQL

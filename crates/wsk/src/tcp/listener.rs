@@ -23,6 +23,7 @@ use crate::raw::calls::{Call, addressed, control, listen};
 use crate::raw::listening::Accepted;
 use crate::raw::op::Op;
 use crate::raw::socket::{BEQUEATH, Kind, READABLE, SocketHandle};
+use crate::security::{SecurityDescriptor, secure};
 use crate::sync::Shared;
 
 /// The backlog of a listener that did not ask for the accept event, but has it because all have.
@@ -59,6 +60,24 @@ impl TcpListener {
     /// `<= DISPATCH_LEVEL`.
     pub async fn bind_with(binding: &Binding, address: SocketAddr, options: &ListenOptions) -> Result<Self, BindError> {
         let socket = opened(binding, Kind::Listen, Family::of(address)).await.map_err(BindError::Open)?;
+        Self::listen(socket, Some(address), options).await
+    }
+
+    /// As [`bind_with`](Self::bind_with), with a word on who may share the address (SO_WSK_SECURITY).
+    ///
+    /// # Errors
+    /// See [`BindError`]; a descriptor of another binding is refused as [`IoError::Detached`].
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn bind_secured(
+        binding: &Binding,
+        address: SocketAddr,
+        options: &ListenOptions,
+        descriptor: &SecurityDescriptor,
+    ) -> Result<Self, BindError> {
+        let socket = opened(binding, Kind::Listen, Family::of(address)).await.map_err(BindError::Open)?;
+        secure(&socket, descriptor).await.map_err(BindError::Option)?;
         Self::listen(socket, Some(address), options).await
     }
 

@@ -17,6 +17,7 @@ use crate::raw::calls::{Call, addressed};
 use crate::raw::op::{Back, Ready, Stash};
 use crate::raw::socket::{Kind, SocketHandle};
 use crate::raw::{Buffer, NtStatus};
+use crate::security::{SecurityDescriptor, secure};
 use crate::sync::Shared;
 use crate::sync::shared::tagged;
 use crate::tcp::{self, Addresses, address_of, finish};
@@ -110,6 +111,27 @@ impl UdpSocket {
     pub async fn bind_with(binding: &Binding, address: SocketAddr, options: &BindOptions) -> Result<Self, BindError> {
         let both = address.is_ipv6() && options.serves_both();
         let this = Self::open(binding, tcp::Family::of(address), both).await.map_err(BindError::Open)?;
+        this.set_before_bind(options).await?;
+        this.bind_to(address).await.map_err(BindError::Bind)?;
+        Ok(this)
+    }
+
+    /// As [`bind_with`](Self::bind_with), with a word on who may share the address (SO_WSK_SECURITY).
+    ///
+    /// # Errors
+    /// See [`BindError`]; a descriptor of another binding is refused as [`IoError::Detached`].
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub async fn bind_secured(
+        binding: &Binding,
+        address: SocketAddr,
+        options: &BindOptions,
+        descriptor: &SecurityDescriptor,
+    ) -> Result<Self, BindError> {
+        let both = address.is_ipv6() && options.serves_both();
+        let this = Self::open(binding, tcp::Family::of(address), both).await.map_err(BindError::Open)?;
+        secure(&this.0.socket, descriptor).await.map_err(BindError::Option)?;
         this.set_before_bind(options).await?;
         this.bind_to(address).await.map_err(BindError::Bind)?;
         Ok(this)

@@ -3,14 +3,16 @@
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
+use core::ffi::c_void;
 use core::ptr::null_mut;
 
 use wsk_sys::WSK_CONTROL_SOCKET_TYPE::{WskIoctl, WskSetOption};
-use wsk_sys::{IOC_OUT, IOC_VOID, IOC_WSK, WSK_INSPECT_ID};
+use wsk_sys::{IOC_OUT, IOC_VOID, IOC_WSK, SOL_SOCKET, SO_WSK_SECURITY, WSK_INSPECT_ID};
 
 use super::{Call, enter};
 use crate::raw::NtStatus;
 use crate::raw::op::{Payload, Pending};
+use crate::raw::security::Use;
 use crate::raw::socket::Socket;
 use crate::sync::Shared;
 
@@ -78,6 +80,42 @@ pub(crate) fn ask_size(call: Call<'_>, code: u32) -> Result<Pending<AskedSize>, 
     };
     // SAFETY: the answer goes into the payload.
     unsafe { call.start(&mut None, AskedSize(0), enter) }.map_err(|(status, _)| status)
+}
+
+/// A security descriptor that is put on a socket, in use until the IRP is back.
+pub(crate) struct Secured {
+    /// Read by the provider, through its address.
+    descriptor: *mut c_void,
+    _in_use: Use,
+}
+
+// SAFETY: the descriptor is the provider's own, in use by the same value.
+unsafe impl Send for Secured {}
+
+impl Payload for Secured {
+    type Owner = Shared<Socket>;
+
+    fn completed(&mut self, _: NtStatus, _: usize) {}
+}
+
+/// [SO_WSK_SECURITY](https://learn.microsoft.com/windows-hardware/drivers/network/so-wsk-security), before the socket is bound.
+///
+/// # Errors
+/// No memory.
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+pub(crate) fn secure(call: Call<'_>, in_use: Use) -> Result<Pending<Secured>, NtStatus> {
+    let table = call.basic();
+    let enter = |wsk, secured: *mut Secured, irp| {
+        // SAFETY: the payload stays until the IRP is back; no reference is formed.
+        let place = unsafe { &raw mut (*secured).descriptor };
+        let (level, option, size) = (SOL_SOCKET, SO_WSK_SECURITY, size_of::<*mut c_void>());
+        enter!(table.WskControlSocket, wsk, WskSetOption, option, level, size as _, place.cast(), 0, null_mut(), null_mut(), irp)
+    };
+    let secured = Secured { descriptor: in_use.as_ptr(), _in_use: in_use };
+    // SAFETY: the pointer is in the payload, and the payload keeps what it points to.
+    unsafe { call.start(&mut None, secured, enter) }.map_err(|(status, _)| status)
 }
 
 /// An I/O control without data.

@@ -9,21 +9,24 @@
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
+use core::ffi::c_void;
+
 use wdk_sys::{IRP, NTSTATUS};
 use wsk_sys::{
-    WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_DATAGRAM_DISPATCH, WSK_PROVIDER_LISTEN_DISPATCH,
-    WSK_PROVIDER_STREAM_DISPATCH, WSK_SOCKET,
+    WSK_PROVIDER_BASIC_DISPATCH, WSK_PROVIDER_CONNECTION_DISPATCH, WSK_PROVIDER_DATAGRAM_DISPATCH, WSK_PROVIDER_DISPATCH,
+    WSK_PROVIDER_LISTEN_DISPATCH, WSK_PROVIDER_STREAM_DISPATCH, WSK_SOCKET,
 };
 
 use super::NtStatus;
-use super::binding::Enter;
+use super::binding::{Enter, Shell};
 use super::op::{self, Arming, InPlace, Op, Payload, Pending, Ready};
 use super::socket::{Kind, Socket};
-use crate::Detached;
 use crate::sync::Shared;
+use crate::{Detached, IoError};
 
 pub(crate) mod addressed;
 pub(crate) mod chain;
+pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod control;
 pub(crate) mod datagram;
@@ -32,6 +35,7 @@ pub(crate) mod inspect;
 pub(crate) mod listen;
 pub(crate) mod messages;
 pub(crate) mod open;
+pub(crate) mod resolve;
 
 /// The right to enter one function of one socket.
 pub(crate) struct Call<'a> {
@@ -158,6 +162,34 @@ macro_rules! function {
 }
 
 use {enter, function};
+
+/// The client object, and the functions that take it.
+type Provider<'a> = (*mut c_void, &'a WSK_PROVIDER_DISPATCH);
+
+/// Starts a call of the client's rather than of a socket's.
+///
+/// # Errors
+/// Detach has begun, or there is no memory.
+///
+/// # Safety
+/// `call` hands the IRP to the provider, once, and gives it no pointers but into the payload and to what the payload owns.
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`, or that of the function.
+unsafe fn start_client<P: Payload<Owner = Shared<Shell>>>(
+    shell: &Shared<Shell>,
+    payload: P,
+    call: impl FnOnce(Provider<'_>, *mut P, *mut IRP) -> NTSTATUS,
+) -> Result<Pending<P>, IoError> {
+    let enter = Enter::acquire(shell)?;
+    let provider = enter.provider();
+    let call = |payload: *mut P, irp| call(provider, payload, irp);
+    // SAFETY: as the caller promises.
+    let started = unsafe { op::start(&mut None, Arming::OnDevice(shell.device), shell.clone(), payload, call) };
+    let pending = started.map_err(|(status, _)| IoError::from(status))?;
+    enter.transfer();
+    Ok(pending)
+}
 
 /// [`WskCloseSocket`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_close_socket)
 ///
