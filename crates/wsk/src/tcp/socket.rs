@@ -69,7 +69,7 @@ impl TcpSocket {
         Self::of_kind(binding, Kind::Stream, family).await
     }
 
-    pub(super) fn socket(&self) -> &SocketHandle {
+    pub(crate) fn socket(&self) -> &SocketHandle {
         &self.socket
     }
 
