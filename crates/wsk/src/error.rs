@@ -130,12 +130,6 @@ impl From<Detached> for IoError {
     }
 }
 
-impl From<crate::sync::OutOfMemory> for IoError {
-    fn from(_: crate::sync::OutOfMemory) -> Self {
-        Self::OutOfMemory
-    }
-}
-
 impl From<crate::sync::OutOfMemory> for OpenError {
     fn from(_: crate::sync::OutOfMemory) -> Self {
         Self::OutOfMemory
