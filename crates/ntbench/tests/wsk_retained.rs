@@ -27,11 +27,8 @@ static HOW: AtomicUsize = AtomicUsize::new(KEEP);
 static SOCKET: AtomicPtr<WSK_SOCKET> = AtomicPtr::new(null_mut());
 static KEPT: AtomicPtr<WSK_DATA_INDICATION> = AtomicPtr::new(null_mut());
 
-static EVENTS: WSK_CLIENT_CONNECTION_DISPATCH = WSK_CLIENT_CONNECTION_DISPATCH {
-    WskReceiveEvent: Some(on_receive),
-    WskDisconnectEvent: None,
-    WskSendBacklogEvent: None,
-};
+static EVENTS: WSK_CLIENT_CONNECTION_DISPATCH =
+    WSK_CLIENT_CONNECTION_DISPATCH { WskReceiveEvent: Some(on_receive), WskDisconnectEvent: None, WskSendBacklogEvent: None };
 
 fn socket() -> Socket {
     Socket(SOCKET.load(Ordering::SeqCst), false)
@@ -58,7 +55,7 @@ unsafe extern "win64" fn on_receive(
 }
 
 unsafe extern "win64" fn release_in_completion(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, context: *mut c_void) -> NtStatus {
-    socket().release(context.cast());
+    let _ = socket().release(context.cast());
     KEPT.store(null_mut(), Ordering::SeqCst);
     NtStatus::MORE_PROCESSING_REQUIRED
 }

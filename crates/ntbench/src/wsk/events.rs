@@ -2,22 +2,21 @@
 
 #![allow(unsafe_code)] // It calls drivers, and lends them memory by pointer.
 
-use std::cell::RefCell;
-use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use nt_abi::wsk::{
     PFN_WSK_ABORT_EVENT, PFN_WSK_ACCEPT_EVENT, PFN_WSK_DISCONNECT_EVENT, PFN_WSK_INSPECT_EVENT, PFN_WSK_RECEIVE_EVENT,
-    PFN_WSK_SEND_BACKLOG_EVENT, WSK_BUF, WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH, WSK_DATA_INDICATION,
-    WSK_EVENT_ACCEPT, WSK_EVENT_DISCONNECT, WSK_EVENT_RECEIVE, WSK_EVENT_SEND_BACKLOG, WSK_FLAG_ABORTIVE,
-    WSK_FLAG_AT_DISPATCH_LEVEL, WSK_INSPECT_ID,
+    PFN_WSK_SEND_BACKLOG_EVENT, WSK_CLIENT_CONNECTION_DISPATCH, WSK_CLIENT_LISTEN_DISPATCH, WSK_EVENT_ACCEPT,
+    WSK_EVENT_DISCONNECT, WSK_EVENT_RECEIVE, WSK_EVENT_SEND_BACKLOG, WSK_FLAG_ABORTIVE, WSK_FLAG_AT_DISPATCH_LEVEL,
+    WSK_INSPECT_ID,
 };
-use nt_abi::{DISPATCH_LEVEL, MDL, MDL_SOURCE_IS_NONPAGED_POOL, NtStatus, PAGE_SIZE};
+use nt_abi::{DISPATCH_LEVEL, NtStatus};
 
 use super::address::Sockaddr;
 use super::faults::{Function, Moment};
+use super::indication::{Indication, LARGE, SMALL};
 use super::knobs::Breakdown;
 use super::pump::Step;
 use super::request::Request;
@@ -25,10 +24,6 @@ use super::socket::{Hold, Socket};
 use super::state::{Inner, Phase};
 use crate::callout;
 use crate::ke::irql;
-
-/// Bytes indicated to a client that accepts them, and to one that did not accept the last.
-const LARGE: usize = 65_536;
-const SMALL: usize = 512;
 
 /// Which events are on, and what is going on with them.
 pub(super) struct Events {
@@ -74,123 +69,6 @@ impl Events {
             return None;
         }
         self.disabling.pop()
-    }
-}
-
-/// Received data in the form in which clients are told of it.
-///
-/// # Invariants
-/// `body.data` describes the bytes from `start` to `end` whenever a client can see it.
-pub(super) struct Indication(ManuallyDrop<Box<Body>>);
-
-#[repr(C)]
-struct Body {
-    data: WSK_DATA_INDICATION,
-    mdl: MDL,
-    start: usize,
-    end: usize,
-    bytes: Box<[u8]>,
-}
-
-// SAFETY: the pointers inside point into the body itself.
-unsafe impl Send for Body {}
-
-thread_local! {
-    /// Memory for the next indications.
-    #[allow(clippy::vec_box)] // The boxes go out as they are: their addresses are known to clients.
-    static SPARE: RefCell<Vec<Box<Body>>> = const { RefCell::new(Vec::new()) };
-}
-
-impl Indication {
-    /// Room for at least `size` bytes.
-    fn with_room(size: usize) -> Self {
-        let fits = |body: &Body| (body.bytes.len() == LARGE) == (size > SMALL);
-        let spare = SPARE.with_borrow_mut(|all| all.iter().position(|body| fits(body)).map(|at| all.swap_remove(at)));
-        let body = spare.unwrap_or_else(|| {
-            let bytes = vec![0; if size > SMALL { LARGE } else { SMALL }].into_boxed_slice();
-            let none = WSK_BUF { Mdl: std::ptr::null_mut(), Offset: 0, Length: 0 };
-            let data = WSK_DATA_INDICATION { Next: std::ptr::null_mut(), Buffer: none };
-            Box::new(Body { data, mdl: describe(&bytes), start: 0, end: 0, bytes })
-        });
-        Self(ManuallyDrop::new(body))
-    }
-
-    fn room(&mut self) -> &mut [u8] {
-        &mut self.0.bytes
-    }
-
-    fn filled(mut self, count: usize) -> Self {
-        (self.0.start, self.0.end) = (0, count);
-        self
-    }
-
-    /// The bytes that are left.
-    pub(super) fn rest(&self) -> &[u8] {
-        &self.0.bytes[self.0.start..self.0.end]
-    }
-
-    /// Goes on; true if nothing is left.
-    pub(super) fn consume(&mut self, count: usize) -> bool {
-        self.0.start += count;
-        debug_assert!(self.0.start <= self.0.end);
-        self.0.start == self.0.end
-    }
-
-    /// What the client is told.
-    fn list(&mut self) -> *mut WSK_DATA_INDICATION {
-        let body = &mut **self.0;
-        body.mdl = describe(&body.bytes);
-        // INVARIANT: this is what `start` and `end` say.
-        body.data.Buffer = WSK_BUF { Mdl: &raw mut body.mdl, Offset: body.start as u32, Length: body.end - body.start };
-        body.data.Next = std::ptr::null_mut();
-        &raw mut body.data
-    }
-
-    /// Leaves it to the client, known by the pointer that the client has.
-    fn leave(mut self) -> NonNull<Indication> {
-        // SAFETY: the box is not used again; `self` is forgotten.
-        let body = unsafe { ManuallyDrop::take(&mut self.0) };
-        std::mem::forget(self);
-        NonNull::from(Box::leak(body)).cast()
-    }
-
-    /// Has it back.
-    ///
-    /// # Safety
-    /// `from` came from `leave`, and comes back once.
-    pub(super) unsafe fn back(from: NonNull<Indication>) -> Self {
-        // SAFETY: as the caller promises; `leave` leaked a box of a body.
-        Self(ManuallyDrop::new(unsafe { Box::from_raw(from.cast::<Body>().as_ptr()) }))
-    }
-}
-
-impl Drop for Indication {
-    fn drop(&mut self) {
-        // SAFETY: taken once, here.
-        let body = unsafe { ManuallyDrop::take(&mut self.0) };
-        let _ = SPARE.try_with(|spare| {
-            let mut spare = spare.borrow_mut();
-            if spare.len() < 32 {
-                spare.push(body);
-            }
-        });
-    }
-}
-
-/// An MDL of nonpaged memory.
-pub(super) fn describe(bytes: &[u8]) -> MDL {
-    let start = bytes.as_ptr() as usize;
-    MDL {
-        Next: std::ptr::null_mut(),
-        Size: size_of::<MDL>() as i16,
-        MdlFlags: MDL_SOURCE_IS_NONPAGED_POOL,
-        AllocationProcessorNumber: 0,
-        Reserved: 0,
-        Process: std::ptr::null_mut(),
-        MappedSystemVa: start as *mut _,
-        StartVa: (start & !(PAGE_SIZE - 1)) as *mut _,
-        ByteCount: bytes.len() as u32,
-        ByteOffset: (start & (PAGE_SIZE - 1)) as u32,
     }
 }
 
@@ -300,7 +178,8 @@ impl Socket {
     fn tell_data(&self, call: PFN_WSK_RECEIVE_EVENT, mut indication: Indication, calls: u64) -> Function {
         let indicated = indication.rest().len();
         let mut accepted = indicated;
-        let list = indication.list();
+        let odd = self.shared.faults.current().is_some_and(|faults| faults.odd_lists);
+        let list = indication.list(odd);
         let left = indication.leave();
         self.lock().offered = Some(Offered { list: left, released: false });
         let status = self.call_event(Function::ReceiveEvent, call as usize, |context, level| {

@@ -141,6 +141,8 @@ pub struct Faults {
     pub rules: Vec<Rule>,
     /// Receive at most so many bytes at a time.
     pub split_reads: Option<usize>,
+    /// Indicated data comes in lists of several elements, of several MDLs, not all of them mapped.
+    pub odd_lists: bool,
     /// SO_WSK_EVENT_CALLBACK is answered with this (STATUS_NOT_SUPPORTED is what Wine answers).
     pub refuse_events: Option<NtStatus>,
     /// Switching IPV6_V6ONLY off is answered with STATUS_NOT_SUPPORTED.
@@ -169,6 +171,7 @@ impl Default for Faults {
         Self {
             rules: Vec::new(),
             split_reads: None,
+            odd_lists: false,
             refuse_events: None,
             refuse_dual_stack: false,
             quiet_truncation: false,

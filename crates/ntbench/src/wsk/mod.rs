@@ -33,6 +33,7 @@ mod descriptors;
 mod entry;
 mod events;
 pub mod faults;
+mod indication;
 mod inspect;
 mod ioctl;
 mod knobs;

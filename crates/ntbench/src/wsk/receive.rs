@@ -12,8 +12,8 @@ use nt_abi::NtStatus;
 use nt_abi::wsk::{WSK_DATA_INDICATION, WSK_EVENT_DISCONNECT, WSK_EVENT_RECEIVE, WSK_FLAG_DRAIN, WSK_FLAG_WAITALL};
 
 use super::buffer::Buffers;
-use super::events::Indication;
 use super::faults::Function;
+use super::indication::Indication;
 use super::pump::Step;
 use super::request::{Outcome, Request, wait_in};
 use super::socket::Socket;
