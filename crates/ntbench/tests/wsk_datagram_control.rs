@@ -262,6 +262,13 @@ isolated! {
             assert_eq!(socket.send_to(memory.all(), Some(to), &[size]).end().information, 10);
             let three = || [heard(&peer).0, heard(&peer).0, heard(&peer).0];
             assert_eq!(three(), [&b"0123"[..], b"4567", b"89"]);
+            // More segments than the host takes in one call.
+            let long = Memory::new(12_803);
+            long.bytes().iter_mut().enumerate().for_each(|(at, byte)| *byte = (at / 64) as u8);
+            let size = number(IPPROTO_UDP, UDP_SEND_MSG_SIZE, 64);
+            assert_eq!(socket.send_to(long.all(), Some(to), &[size]).end().information, 12_803);
+            (0..200u8).for_each(|round| assert_eq!(heard(&peer).0, [round; 64]));
+            assert_eq!(heard(&peer).0, [200; 3]);
             assert_eq!(socket.value(IPPROTO_UDP, UDP_SEND_MSG_SIZE), Ok(0));
             assert_eq!(socket.set(IPPROTO_UDP, UDP_SEND_MSG_SIZE, 5), NtStatus::SUCCESS);
             assert_eq!(socket.value(IPPROTO_UDP, UDP_SEND_MSG_SIZE), Ok(5));
@@ -307,6 +314,9 @@ isolated! {
             hears(&[3500]);
             assert_eq!(socket.set(IPPROTO_UDP, UDP_RECV_MAX_COALESCED_SIZE, 2_400), NtStatus::SUCCESS);
             hears(&[2000, 1500]);
+            assert_eq!(socket.set(IPPROTO_UDP, UDP_RECV_MAX_COALESCED_SIZE, 1_500), NtStatus::SUCCESS);
+            hears(&[1000, 1000, 1000, 500]);
+            assert_eq!(socket.set(IPPROTO_UDP, UDP_RECV_MAX_COALESCED_SIZE, 2_400), NtStatus::SUCCESS);
             // A receive that waits, and one with too little room: the rest of its datagram is gone, the next is not.
             let memory = Memory::new(4096);
             let pending = socket.receive(memory.buf(0, 100));

@@ -128,6 +128,20 @@ isolated! {
             assert_eq!((bytes, report.from()), (b"first".to_vec(), scene.peer.local_addr().unwrap()));
             assert_eq!(scene.socket.events(ON, null_mut()), NtStatus::SUCCESS);
             until("the rest", || scene.record.heard() == texts(&["first", "second"]));
+            // Several stay in order.
+            assert_eq!(scene.socket.events(OFF, null_mut()), NtStatus::SUCCESS);
+            scene.record.next(NtStatus::DATA_NOT_ACCEPTED);
+            for text in ["1", "2", "3"] {
+                scene.say(text.as_bytes());
+            }
+            pause();
+            assert_eq!(scene.socket.events(ON, null_mut()), NtStatus::SUCCESS);
+            until("the list", || scene.record.calls() == 3);
+            for text in ["1", "2", "3"] {
+                assert_eq!(scene.socket.hears().0, text.as_bytes());
+            }
+            assert_eq!(scene.socket.events(ON, null_mut()), NtStatus::SUCCESS);
+            scene.record.lists.lock().unwrap().pop();
             // Refused again: it waits for the event too, and is not counted twice.
             scene.record.next(NtStatus::DATA_NOT_ACCEPTED);
             scene.say(b"third");

@@ -126,6 +126,17 @@ impl Buffers {
         with(&mut slices[..count], total)
     }
 
+    /// Parts of so many bytes, one behind the other; the last may be smaller.
+    pub(super) fn parts(mut self, size: usize) -> Vec<Buffers> {
+        let mut all = Vec::new();
+        while self.left > size {
+            all.push(Self { left: size, ..self });
+            self.advance(size);
+        }
+        all.push(self);
+        all
+    }
+
     /// All pieces, however many they are.
     fn every(&self, mut each: impl FnMut(*mut u8, usize)) {
         let mut rest = *self;

@@ -215,11 +215,8 @@ impl Inner {
 
     /// The datagrams to be told of next.
     fn next_list(&mut self, call: PFN_WSK_RECEIVE_FROM_EVENT, family: Family) -> Option<Told> {
-        let datagrams = self.datagrams.as_ref()?;
-        if !datagrams.receives.is_empty() {
-            return None;
-        }
-        if datagrams.waiting.is_empty() {
+        // Requests have had theirs: had one been left, nothing would wait here and nothing would be readable.
+        if !self.datagrams.as_ref()?.waits() {
             self.read_datagrams(BATCH);
         }
         let datagrams = self.datagrams.as_mut()?;

@@ -99,6 +99,11 @@ impl Choice {
 }
 
 impl Options {
+    /// UDP_SEND_MSG_SIZE.
+    pub(super) fn segment(&self) -> u32 {
+        self.segment
+    }
+
     /// The value of an option as a number.
     fn value(&self, option: Choice) -> u32 {
         match option {

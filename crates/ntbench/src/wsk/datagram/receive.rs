@@ -3,10 +3,9 @@
 #![allow(unsafe_code)] // Results are written by the client's pointers.
 
 use std::io::{self, IoSliceMut};
-use std::time::Duration;
 
 use nt_abi::NtStatus;
-use nt_abi::wsk::{CMSGHDR, MSG_CTRUNC, MSG_TRUNC, SOCKADDR, WSK_EVENT_RECEIVE_FROM};
+use nt_abi::wsk::{CMSGHDR, MSG_CTRUNC, MSG_TRUNC, SOCKADDR};
 
 use crate::wsk::address;
 use crate::wsk::ancillary::{Objects, Wanted};
@@ -16,9 +15,6 @@ use crate::wsk::request::{Outcome, Request, wait_in};
 use crate::wsk::socket::Socket;
 use crate::wsk::state::{Ended, Inner, Link};
 use crate::wsk::transport::{Family, Received};
-
-/// How long a client that took one of the datagrams that there are may take to ask for more, before an event tells it.
-const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Where a client wants to be told what there is to say of a datagram.
 pub(in crate::wsk) struct Results {
@@ -80,7 +76,6 @@ impl Socket {
         let mut one = ReceiveFrom { request, buffers, results, lost: None };
         let first = !inner.pumping && inner.datagrams.as_ref().is_some_and(|all| all.receives.is_empty());
         if first && let Some((status, information)) = self.deliver(&mut inner, &mut one) {
-            self.remind_of_datagrams(&mut inner);
             return Outcome::Done(one.request, status, information);
         }
         let Some(datagrams) = &mut inner.datagrams else {
@@ -90,14 +85,6 @@ impl Socket {
         match wait_in(&mut datagrams.receives, |one| &one.request) {
             None => Outcome::Pending,
             Some(one) => Outcome::Done(one.request, NtStatus::CANCELLED, 0),
-        }
-    }
-
-    /// After a call of the client's own: events are for another thread, and for later, if the client does not ask itself.
-    fn remind_of_datagrams(&self, inner: &mut Inner) {
-        let more = inner.link.ready.readable || inner.datagrams.as_ref().is_some_and(|all| all.waits());
-        if more && inner.events.wants(WSK_EVENT_RECEIVE_FROM) && !inner.pumping {
-            self.nudge(inner, PATIENCE);
         }
     }
 

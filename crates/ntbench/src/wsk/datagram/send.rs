@@ -18,6 +18,9 @@ use crate::wsk::transport::Ancillary;
 /// How long to wait before trying again when a fault takes all the room.
 const RETRY: Duration = Duration::from_millis(1);
 
+/// What a datagram of IP can hold, but for its headers.
+const LARGEST: usize = 0xffff - 8;
+
 /// A WskSendTo or WskSendMessages that waits.
 pub(super) struct SendTo {
     pub(super) request: Request,
@@ -57,8 +60,10 @@ impl Socket {
         let Some(to) = to.or(datagrams.remote).or(datagrams.destination) else {
             return Outcome::Done(request, NtStatus::INVALID_PARAMETER, 0);
         };
-        let with = match control(to.ip().to_canonical().is_ipv6()) {
-            Ok(with) => with,
+        let option = datagrams.options.segment();
+        let read = control(to.ip().to_canonical().is_ipv6());
+        let (with, messages) = match read.and_then(|with| Ok((with, cut(messages, with.segment.unwrap_or(option))?))) {
+            Ok(both) => both,
             Err(status) => return Outcome::Done(request, status, 0),
         };
         let first = datagrams.sends.is_empty();
@@ -126,6 +131,18 @@ impl Socket {
             }
         }
     }
+}
+
+/// Datagrams that are to be sent in segments of `size`, each of no more segments than the network takes.
+fn cut(messages: Vec<Buffers>, size: u32) -> Result<Vec<Buffers>, NtStatus> {
+    let most = size as usize * Ancillary::SEGMENTS;
+    if messages.iter().any(|one| one.len() > LARGEST) {
+        return Err(NtStatus::INVALID_BUFFER_SIZE);
+    }
+    if size == 0 || messages.iter().all(|one| one.len() <= most) {
+        return Ok(messages);
+    }
+    Ok(messages.into_iter().flat_map(|one| one.parts(most)).collect())
 }
 
 impl Link {

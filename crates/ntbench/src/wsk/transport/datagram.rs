@@ -15,6 +15,11 @@ pub struct Ancillary {
     pub segment: Option<u32>,
 }
 
+impl Ancillary {
+    /// Datagrams that may be sent as one segmented one.
+    pub const SEGMENTS: usize = 64;
+}
+
 /// A datagram that was received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Received {
