@@ -25,6 +25,15 @@ pub trait Handler: Send + Sync + 'static {
     /// `PASSIVE_LEVEL`.
     fn attached(&self, passive: Passive, binding: Binding);
 
+    /// The events that are to be on for every socket. Asked once, when the [`Client`] is made. Where the provider does not have
+    /// them, they are switched on socket by socket like any other.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    fn static_events(&self) -> StaticEvents {
+        StaticEvents::default()
+    }
+
     /// Something happened in the lifecycle.
     ///
     /// # IRQL
@@ -130,25 +139,7 @@ impl Client {
         executor: Executor,
         device: Device,
     ) -> Result<Self, OutOfMemory> {
-        Self::with_static_events(module, handler, executor, device, StaticEvents::default())
-    }
-
-    /// As [`new`](Self::new), with events that are on for every socket. Where the provider does not have them, they are
-    /// switched on socket by socket like any other.
-    ///
-    /// # Errors
-    /// [`OutOfMemory`].
-    ///
-    /// # IRQL
-    /// `PASSIVE_LEVEL`.
-    pub fn with_static_events(
-        module: wdk_sys::GUID,
-        handler: &'static dyn Handler,
-        executor: Executor,
-        device: Device,
-        events: StaticEvents,
-    ) -> Result<Self, OutOfMemory> {
-        Registration::new(module, handler, executor, device, events.mask()).map(Self)
+        Registration::new(module, handler, executor, device, handler.static_events().mask()).map(Self)
     }
 
     /// Registers with the NMR, unless it is registered. [`NmrRegisterClient`](https://learn.microsoft.com/windows-hardware/drivers/ddi/netioddk/nf-netioddk-nmrregisterclient)

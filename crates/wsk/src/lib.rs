@@ -39,8 +39,8 @@ pub use security::SecurityDescriptor;
 pub use signal::{Signal, Wait};
 pub use sync::{Executor, Instant, JoinError, JoinHandle, Lane, OutOfMemory, Passive, Runtime, Sleep, SpawnError};
 pub use tcp::{
-    Addresses, Bound, Disabling, Event, Family, Indications, Inspection, Inspector, KeepAlive, ListenOptions, Nudge, ReadHalf,
-    TcpListener, TcpSocket, TcpStream, WriteHalf,
+    Addresses, Bound, Disabling, Event, Family, Indications, Inspection, Inspector, KeepAlive, ListenOptions, Nudge, Pipeline,
+    PipelineError, ReadHalf, TcpListener, TcpSocket, TcpStream, WriteHalf,
 };
 pub use transports::{Transport, Transports, TransportsChanged};
 pub use udp::{BatchError, BindOptions, Cast, Received, Sent, UdpSocket};

@@ -67,6 +67,11 @@ impl<T> Ring<T> {
         }
     }
 
+    /// The first one.
+    pub fn front_mut(&mut self) -> Option<&mut T> {
+        self.places.get_mut(self.first)?.as_mut()
+    }
+
     /// Takes the first one out.
     pub fn pop(&mut self) -> Option<T> {
         let value = self.places.get_mut(self.first)?.take()?;

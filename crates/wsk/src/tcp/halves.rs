@@ -6,7 +6,7 @@
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
-use core::future::poll_fn;
+use core::future::{Future, poll_fn};
 use core::task::Poll;
 
 use wsk_sys::{WSK_FLAG_DRAIN, WSK_FLAG_NODELAY, WSK_FLAG_WAITALL};
@@ -52,10 +52,17 @@ async fn transferred(
     nudges: u32,
 ) -> Result<Buffer, TransferError> {
     let pending = started.map_err(|(status, buffer)| TransferError { error: status.into(), buffer: Some(buffer) })?;
-    let done = match cancel_on(socket, pending, nudges).await {
-        Ok(done) => done,
-        Err(status) => return Err(TransferError { error: status.into(), buffer: None }),
-    };
+    let done = cancel_on(socket, pending, nudges).await;
+    sent(socket, slot, done)
+}
+
+/// What a transfer that is done came to; the operation goes into the slot for the next.
+pub(super) fn sent(
+    socket: &Shared<Socket>,
+    slot: &mut Option<Shared<Op<Transfer>>>,
+    done: <Pending<Transfer> as Future>::Output,
+) -> Result<Buffer, TransferError> {
+    let done = done.map_err(|status| TransferError { error: ended(socket, status), buffer: None })?;
     *slot = Some(done.op);
     socket.mark(ACTIVE);
     match done.status.ok() {

@@ -23,6 +23,7 @@ mod inspect;
 mod listen_options;
 mod listener;
 mod options;
+mod pipeline;
 mod socket;
 mod stream;
 
@@ -33,6 +34,7 @@ pub use inspect::{Inspection, Inspector};
 pub use listen_options::{Addresses, ListenOptions};
 pub use listener::TcpListener;
 pub use options::KeepAlive;
+pub use pipeline::{Pipeline, PipelineError};
 pub(crate) use socket::opened;
 pub use socket::{Family, TcpSocket};
 pub use stream::TcpStream;
