@@ -80,7 +80,7 @@ impl Driver {
 
     fn register(&'static self, passive: Passive, runtime: &Runtime, device: Device) -> Result<Client, NtStatus> {
         self.services.keep(&runtime.executor())?;
-        let client = Client::new(MODULE_ID, self, runtime.executor(), device)?;
+        let client = Client::new(passive, MODULE_ID, self, runtime.executor(), device)?;
         client.register(passive)?;
         Ok(client)
     }

@@ -30,7 +30,8 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// # IRQL
     /// `PASSIVE_LEVEL`.
-    fn static_events(&self) -> StaticEvents {
+    fn static_events(&self, passive: Passive) -> StaticEvents {
+        let _ = passive;
         StaticEvents::default()
     }
 
@@ -134,12 +135,13 @@ impl Client {
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     pub fn new(
+        passive: Passive,
         module: wdk_sys::GUID,
         handler: &'static dyn Handler,
         executor: Executor,
         device: Device,
     ) -> Result<Self, OutOfMemory> {
-        Registration::new(module, handler, executor, device, handler.static_events().mask()).map(Self)
+        Registration::new(module, handler, executor, device, handler.static_events(passive).mask()).map(Self)
     }
 
     /// Registers with the NMR, unless it is registered. [`NmrRegisterClient`](https://learn.microsoft.com/windows-hardware/drivers/ddi/netioddk/nf-netioddk-nmrregisterclient)

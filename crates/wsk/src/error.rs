@@ -146,6 +146,7 @@ impl From<NtStatus> for OpenError {
     fn from(status: NtStatus) -> Self {
         match status {
             NtStatus::INSUFFICIENT_RESOURCES => Self::OutOfMemory,
+            NtStatus::FILE_FORCED_CLOSED => Self::Detached,
             other => Self::Provider(other),
         }
     }
@@ -177,6 +178,7 @@ impl From<NtStatus> for ConnectError {
     fn from(status: NtStatus) -> Self {
         match status {
             NtStatus::INSUFFICIENT_RESOURCES => Self::OutOfMemory,
+            NtStatus::FILE_FORCED_CLOSED => Self::Detached,
             NtStatus::CONNECTION_REFUSED => Self::Refused,
             NtStatus::NETWORK_UNREACHABLE | NtStatus::HOST_UNREACHABLE => Self::Unreachable,
             NtStatus::IO_TIMEOUT => Self::TimedOut,
@@ -190,6 +192,7 @@ impl From<NtStatus> for InspectError {
     fn from(status: NtStatus) -> Self {
         match status {
             NtStatus::INSUFFICIENT_RESOURCES => Self::OutOfMemory,
+            NtStatus::FILE_FORCED_CLOSED => Self::Detached,
             other => Self::Provider(other),
         }
     }
@@ -199,6 +202,7 @@ impl From<NtStatus> for IoError {
     fn from(status: NtStatus) -> Self {
         match status {
             NtStatus::INSUFFICIENT_RESOURCES => Self::OutOfMemory,
+            NtStatus::FILE_FORCED_CLOSED => Self::Detached,
             NtStatus::CANCELLED => Self::Cancelled,
             other => Self::Provider(other),
         }

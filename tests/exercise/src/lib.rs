@@ -11,13 +11,18 @@
 
 mod failure;
 mod tcp;
+mod tcp_connect;
+mod tcp_inspect;
+mod tcp_listen;
+mod tcp_stream;
 mod udp;
+mod wire;
 mod zero_copy;
 
 use core::net::SocketAddr;
 
 use wsk::entry::Parameters;
-use wsk::{Binding, Handler, Lane, Passive};
+use wsk::{Binding, Handler, Lane, Passive, StaticEvents};
 
 use failure::Failure;
 
@@ -50,6 +55,12 @@ macro_rules! scenarios {
 
 scenarios! {
     tcp: echo_once;
+    tcp_connect: greet_once, bound, unbound, stream_socket, with_data, report, report_in_steps, dropped, dropped_in_steps, ends;
+    tcp_listen: by_event, whichever, static_event, refuses, inherits, dropped, both_families, one_family, address_in_use,
+        stream_socket, stream_socket_by_event, ends;
+    tcp_inspect: accepts, accepts_by_event, decides, aborted, too_many, report, verdict_dropped, ends, not_conditional;
+    tcp_stream: halves_at_once, full_duplex, one_half_goes, reader_stays, abort, finish_with, exact, drain, backlogs, events,
+        static_events, pipeline, pipeline_dropped, silence, ends;
     zero_copy: echo, tight, copies, vectors, bound, hold, queue, dropped, forward;
     udp: echo, dual, truncated, in_flight, batch, fixed, options, control, segments;
 }
@@ -66,6 +77,12 @@ fn say(name: &str, what: impl core::fmt::Display) {
 }
 
 impl Handler for Exercise {
+    /// The setting `StaticEvents` (REG_DWORD): all of them, or none.
+    fn static_events(&self, passive: Passive) -> StaticEvents {
+        let on = Parameters::open(passive).and_then(|key| key.number("StaticEvents")).is_ok_and(|number| number != 0);
+        StaticEvents { receive: on, send_backlog: on, accept: on, receive_from: false }
+    }
+
     fn attached(&self, passive: Passive, binding: Binding) {
         let mut name = [0; 64];
         let settings = Parameters::open(passive);

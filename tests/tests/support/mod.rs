@@ -18,6 +18,7 @@ use ntbench::{Bench, Config, Driver, LoadError, NtStatus, OnViolation, Unload, V
 use zerocopy::IntoBytes;
 
 pub mod exercise;
+pub mod hosts;
 pub mod peers;
 pub mod steps;
 pub mod story;

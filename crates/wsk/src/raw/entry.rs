@@ -82,7 +82,7 @@ impl Running {
     /// Brings everything up; whatever fails, what came before it is taken down (L04).
     fn start(passive: Passive, device: OwnDevice, module: GUID, handler: &'static dyn Handler) -> Result<(), NtStatus> {
         let runtime = Runtime::start(passive)?;
-        let client = Client::new(module, handler, runtime.executor(), device.name())?;
+        let client = Client::new(passive, module, handler, runtime.executor(), device.name())?;
         // In their place before anything can be called, for they stay where they are from the registration on.
         let running = RunningBox::try_new_in(Self { client, _runtime: runtime, _device: device }, Pool)
             .map_err(|_| NtStatus::INSUFFICIENT_RESOURCES)?;

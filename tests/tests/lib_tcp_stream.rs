@@ -1,0 +1,268 @@
+//! Connections of the `wsk` library, by scenarios of the driver `wsk-exercise` (`tests/exercise/src/tcp_stream.rs`).
+
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ntbench::wsk::{Action, Faults, Function, Rule, When};
+use ntbench::{NtStatus, Value};
+use support::exercise::{Exercise, exercise, exercise_on, exercise_rig};
+use support::hosts::{end, hear, hear_last, listener, next, say, serve};
+use support::{config, isolated};
+
+/// A host that takes connections, keeps them, and neither reads nor writes.
+fn silent() -> SocketAddr {
+    let (listener, address) = listener();
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        while let Ok((stream, _)) = listener.accept() {
+            kept.push(stream);
+        }
+    });
+    address
+}
+
+/// Runs a scenario on a provider that behaves like this.
+fn with_rules(scenario: &'static str, target: SocketAddr, rules: Vec<Rule>) -> Exercise {
+    let rig = exercise_rig(config());
+    rig.bench().provider().set_faults(Faults { rules, ..Faults::default() });
+    exercise_on(&rig, scenario, target)
+}
+
+fn always(function: Function, action: Action) -> Rule {
+    Rule { function, when: When::Always, action }
+}
+
+/// The host of `halves_at_once`: it says nothing before it has heard something.
+fn pong() -> (SocketAddr, std::thread::JoinHandle<()>) {
+    let (listener, target) = listener();
+    let host = std::thread::spawn(move || {
+        let (mut first, _) = next(&listener);
+        hear(&mut first, "ping");
+        say(&mut first, "pong");
+        let _other = next(&listener);
+        hear_last(&mut first, "done");
+    });
+    (target, host)
+}
+
+/// The host of `full_duplex`: what it reads it sends back, to the end.
+fn mirror() -> (SocketAddr, std::thread::JoinHandle<u64>) {
+    serve(|mut stream, _| {
+        let mut writer = stream.try_clone().expect("a second handle");
+        let copied = std::io::copy(&mut stream, &mut writer).expect("all of it sent back");
+        end(&stream);
+        copied
+    })
+}
+
+fn mirrored(rules: Vec<Rule>) {
+    let (target, host) = mirror();
+    let run = with_rules("tcp_stream_full_duplex", target, rules);
+    run.expect_ok();
+    assert_eq!(host.join().expect("the host's side"), 1 << 20);
+    run.unload_clean();
+}
+
+isolated! {
+    #[test]
+    fn lib_tcp_stream_halves_work_at_the_same_time() {
+        let (target, host) = pong();
+        let run = exercise("tcp_stream_halves_at_once", target);
+        run.expect_ok();
+        host.join().expect("the host's side");
+        run.unload_clean();
+    }
+
+    #[test]
+    fn lib_tcp_stream_carries_a_million_bytes_each_way_at_once() {
+        mirrored(vec![]);
+    }
+
+    #[test]
+    fn lib_tcp_stream_carries_them_completed_late() {
+        let late = Action::Late(Duration::from_micros(200));
+        mirrored(vec![always(Function::Receive, late), always(Function::Send, late)]);
+    }
+
+    #[test]
+    fn lib_tcp_stream_carries_them_completed_before_the_return() {
+        mirrored(vec![always(Function::Receive, Action::BeforeReturn), always(Function::Send, Action::BeforeReturn)]);
+    }
+
+    #[test]
+    fn lib_tcp_stream_carries_them_completed_inline() {
+        mirrored(vec![always(Function::Receive, Action::Pending), always(Function::Send, Action::Pending)]);
+    }
+
+    #[test]
+    fn lib_tcp_stream_transfers_that_complete_and_return_an_error_leave_nothing() {
+        // Those that are complete when the call returns count as complete; others fail at once (L35).
+        let (target, host) = mirror();
+        let wrong = Action::CompleteAndReturn(NtStatus::INSUFFICIENT_RESOURCES);
+        let run = with_rules("tcp_stream_full_duplex", target, vec![always(Function::Receive, wrong), always(Function::Send, wrong)]);
+        let verdict = run.verdict();
+        assert!(verdict == "ok" || verdict.contains("OutOfMemory"), "{verdict}");
+        let _ = host.join();
+        run.unload_clean();
+    }
+
+    #[test]
+    fn lib_tcp_stream_transfers_that_never_complete_leave_nothing() {
+        let (target, host) = mirror();
+        let wrong = Action::Abandon(NtStatus::INSUFFICIENT_RESOURCES);
+        let nth = |function| Rule { function, when: When::Nth(5), action: wrong };
+        let run = with_rules("tcp_stream_full_duplex", target, vec![nth(Function::Receive), nth(Function::Send)]);
+        assert!(run.verdict().contains("OutOfMemory"), "{}", run.verdict());
+        let _ = host.join();
+        run.unload_clean();
+    }
+
+    #[test]
+    fn lib_tcp_stream_is_closed_with_the_last_half_the_writer() {
+        let (target, host) = serve(|mut stream, _| hear_last(&mut stream, "alone"));
+        let run = exercise("tcp_stream_one_half_goes", target);
+        host.join().expect("the host's side");
+        run.expect_ok_and_unload();
+    }
+
+    #[test]
+    fn lib_tcp_stream_is_closed_with_the_last_half_the_reader() {
+        let (target, host) = serve(|mut stream, _| {
+            hear_last(&mut stream, "");
+            say(&mut stream, "still");
+        });
+        let run = exercise("tcp_stream_reader_stays", target);
+        host.join().expect("the host's side");
+        run.expect_ok_and_unload();
+    }
+
+    #[test]
+    fn lib_tcp_stream_abort_resets() {
+        let (target, host) = serve(|mut stream, _| {
+            hear(&mut stream, "before");
+            say(&mut stream, "go");
+            stream.read(&mut [0; 16]).map_err(|error| error.kind())
+        });
+        let run = exercise("tcp_stream_abort", target);
+        assert_eq!(host.join().expect("the host's side"), Err(ErrorKind::ConnectionReset));
+        run.expect_ok_and_unload();
+    }
+
+    #[test]
+    fn lib_tcp_stream_finishes_with_a_last_word() {
+        let (target, host) = serve(|mut stream, _| hear_last(&mut stream, "goodbye"));
+        let run = exercise("tcp_stream_finish_with", target);
+        host.join().expect("the host's side");
+        run.expect_ok_and_unload();
+    }
+
+    #[test]
+    fn lib_tcp_stream_receives_exactly_what_is_asked_for() {
+        let (target, host) = serve(|mut stream, _| {
+            stream.set_nodelay(true).expect("no delay");
+            for piece in ["three ", "pie", "ces", "rest"] {
+                say(&mut stream, piece);
+                std::thread::sleep(Duration::from_millis(30));
+            }
+            end(&stream);
+            hear_last(&mut stream, "");
+        });
+        let run = exercise("tcp_stream_exact", target);
+        run.expect_ok();
+        host.join().expect("the host's side");
+        run.unload_clean();
+    }
+
+    #[test]
+    fn lib_tcp_stream_drains_to_the_end() {
+        let (target, host) = serve(|mut stream, _| {
+            hear(&mut stream, "go");
+            stream.write_all(&[7; 300_000]).expect("sent");
+            end(&stream);
+            hear_last(&mut stream, "");
+        });
+        let run = exercise("tcp_stream_drain", target);
+        run.expect_ok();
+        host.join().expect("the host's side");
+        run.unload_clean();
+    }
+
+    #[test]
+    fn lib_tcp_stream_events_are_switched_on_and_off() {
+        let (target, host) = serve(|mut stream, _| {
+            for word in ["one", "two"] {
+                hear(&mut stream, "go");
+                say(&mut stream, word);
+            }
+            stream
+        });
+        let run = exercise("tcp_stream_events", target);
+        run.expect_ok();
+        drop(host.join().expect("the host's side"));
+        run.unload_clean();
+    }
+
+    #[test]
+    fn lib_tcp_stream_static_events_are_on_from_the_start() {
+        let (target, host) = serve(|mut stream, _| {
+            hear(&mut stream, "go");
+            say(&mut stream, "one");
+            stream
+        });
+        let rig = exercise_rig(config());
+        rig.set("StaticEvents", Value::Dword(1));
+        let run = exercise_on(&rig, "tcp_stream_static_events", target);
+        run.expect_ok();
+        drop(host.join().expect("the host's side"));
+        run.unload_clean();
+    }
+
+    #[test]
+    fn lib_tcp_stream_has_several_sends_in_flight_in_order() {
+        let (target, host) = serve(|mut stream, _| {
+            // Late enough for the sends to wait for each other.
+            std::thread::sleep(Duration::from_millis(100));
+            let mut heard = Vec::new();
+            stream.read_to_end(&mut heard).expect("a FIN");
+            heard
+        });
+        let run = exercise("tcp_stream_pipeline", target);
+        let heard = host.join().expect("the host's side");
+        assert_eq!(heard.len(), 64 * (64 << 10));
+        assert!(heard.chunks(64 << 10).zip(0..).all(|(chunk, number)| chunk.iter().all(|byte| *byte == number)));
+        run.expect_ok_and_unload();
+    }
+
+    #[test]
+    fn lib_tcp_stream_sends_dropped_on_their_way_leave_nothing() {
+        let run = exercise("tcp_stream_pipeline_dropped", silent());
+        run.expect_ok_and_unload();
+    }
+
+    #[test]
+    fn lib_tcp_stream_silence_says_whether_the_provider_has_it() {
+        let run = exercise("tcp_stream_silence", silent());
+        let answer = run.said("answer");
+        assert!(answer == "Ok(())" || answer == "Err(Provider(0xc00000bb))", "{answer}");
+        run.expect_ok_and_unload();
+    }
+
+    #[test]
+    fn lib_tcp_stream_waits_of_every_kind_end_at_unload() {
+        let run = exercise("tcp_stream_ends", silent());
+        run.said("waiting");
+        run.unload_clean();
+        run.expect_ok();
+    }
+
+    #[test]
+    fn lib_tcp_stream_waits_of_every_kind_end_when_the_provider_departs() {
+        let run = exercise("tcp_stream_ends", silent());
+        run.said("waiting");
+        support::depart(run.bench());
+        run.expect_ok_and_unload();
+    }
+}
