@@ -20,6 +20,7 @@ use zerocopy::IntoBytes;
 pub mod exercise;
 pub mod hosts;
 pub mod peers;
+pub mod serving;
 pub mod steps;
 pub mod story;
 pub mod udp;
