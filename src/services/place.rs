@@ -192,6 +192,11 @@ impl Station {
             }
             Protocol::Udp => {
                 let socket = UdpSocket::bind(binding, address, addresses).await.map_err(own)?;
+                if address.ip().is_unspecified()
+                    && let Err(error) = socket.set_packet_info(true).await
+                {
+                    log!("{}: answers may come from another address than was asked: {error}", self.service.name());
+                }
                 let bound = socket.local_address().await.unwrap_or(address);
                 log!("{}: listening at {bound}, udp", self.service.name());
                 let _bound = Bound::at(spot, bound);

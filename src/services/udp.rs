@@ -11,7 +11,7 @@ use core::pin::Pin;
 use core::time::Duration;
 
 use service_limits::source::{self, Unanswered};
-use wsk::{Binding, Buffer, Cast, Either, Instant, IoError, Received, Sleep, TransferError, UdpSocket, first};
+use wsk::{Binding, Buffer, Cast, Control, Either, Instant, IoError, Received, Sleep, TransferError, UdpSocket, first};
 
 use super::place::{Served, Station, Waited, wait};
 use super::service::{add, count};
@@ -117,7 +117,9 @@ async fn answer(station: Station, socket: &UdpSocket, mut buffer: Buffer, receiv
         _ => {}
     }
     let length = buffer.filled().len();
-    let buffer = socket.send_to(buffer, received.from).await?;
+    // From the address that was asked, where the socket has several.
+    let control = Control { packet_info: received.control.packet_info, ..Control::default() };
+    let buffer = socket.send_to_with(buffer, received.from, &control).await?;
     count(&service.datagrams.answered);
     add(&service.counts.sent, length);
     Ok(buffer)

@@ -101,7 +101,9 @@ pub fn datagram_line(loaded: &Loaded, service: &str) -> String {
 /// The pattern of RFC 864, written without the driver's help: 72 characters of a ring of 95, and the next line one further.
 pub fn chargen_pattern(lines: usize) -> Vec<u8> {
     let ring: Vec<u8> = (b' '..=b'~').collect();
-    (0..lines).flat_map(|line| ring.iter().cycle().skip(line % 95).take(72).copied().chain(*b"\r\n").collect::<Vec<_>>()).collect()
+    (0..lines)
+        .flat_map(|line| ring.iter().cycle().skip(line % 95).take(72).copied().chain(*b"\r\n").collect::<Vec<_>>())
+        .collect()
 }
 
 /// Connects, and reads so many bytes.
