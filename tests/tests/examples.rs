@@ -15,9 +15,15 @@ use wskclient_tests::{Loaded, Rig};
 /// Loads an example with one setting, an address.
 #[track_caller]
 fn example(name: &'static str, setting: &str, address: SocketAddr) -> Loaded {
+    load(&rig(name, setting, address))
+}
+
+/// The same, not loaded yet, for more settings.
+#[track_caller]
+fn rig(name: &'static str, setting: &str, address: SocketAddr) -> Rig {
     let rig = Rig::of_service(name, &image_of(&format!("example-{name}")), config()).expect("a bench");
     rig.set(setting, Value::Sz(address.to_string()));
-    load(&rig)
+    rig
 }
 
 /// What stands after `lead` in the first line that begins so; waits for it.
@@ -168,5 +174,23 @@ isolated! {
         unload_clean(&loaded);
         assert!(loaded.printed().is_empty(), "it was dropped where it waited, but printed {:?}", loaded.printed());
         let _ = served.join().expect("a peer");
+    }
+
+    #[test]
+    fn example_ancillary_answers_from_the_address_that_was_asked() {
+        let loaded = example("ancillary", "Address", SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        let bound: SocketAddr = said(&loaded, "ancillary: listening at ").parse().expect("an address");
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket");
+        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a time limit");
+        for last in 1..=3 {
+            let asked = SocketAddr::from(([127, 0, 0, last], bound.port()));
+            socket.set_ttl(40 + u32::from(last)).expect("a time to live");
+            socket.send_to(b"which way?", asked).expect("sent");
+            let mut back = [0; 64];
+            let (length, from) = socket.recv_from(&mut back).expect("an answer");
+            assert_eq!((&back[..length], from), (&b"which way?"[..], asked));
+            said(&loaded, &format!("ancillary: asked at Some(127.0.0.{last}), hop limit Some({}), Some(NotEct)", 40 + last));
+        }
+        unload_clean(&loaded);
     }
 }

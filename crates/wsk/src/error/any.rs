@@ -5,8 +5,9 @@
 
 use core::fmt;
 
-use super::{BindError, ConnectError, ConnectWithError, IoError, OpenError, TransferError};
+use super::{BindError, ConnectError, ConnectWithError, Detached, InspectError, IoError, OpenError, TransferError};
 use crate::sync::{JoinError, OutOfMemory, SpawnError};
+use crate::udp::BatchError;
 use crate::wait::TimeoutError;
 
 /// Any error of this library, by the operation that it came from: what `?` makes of them in a function that answers with it.
@@ -20,6 +21,8 @@ pub enum Error {
     Bind(BindError),
     /// Connecting.
     Connect(ConnectError),
+    /// The verdict about a connection request.
+    Inspect(InspectError),
     /// Sending, receiving, and all else that is done with a socket.
     Io(IoError),
     /// Starting a task.
@@ -50,7 +53,10 @@ from! {
     BindError => Bind,
     ConnectError => Connect,
     ConnectWithError => Connect,
+    InspectError => Inspect,
+    Detached => Io,
     IoError => Io,
+    BatchError => Io,
     TransferError => Io,
     SpawnError => Spawn,
     JoinError => Join,
@@ -72,11 +78,49 @@ impl From<TransferError> for IoError {
     }
 }
 
+impl From<BatchError> for IoError {
+    fn from(failed: BatchError) -> Self {
+        failed.error
+    }
+}
+
 impl From<ConnectWithError> for ConnectError {
     fn from(failed: ConnectWithError) -> Self {
         failed.error
     }
 }
+
+impl fmt::Display for TransferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl fmt::Display for BatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl fmt::Display for ConnectWithError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+macro_rules! errors {
+    ($($error:ty),* $(,)?) => {
+        $(impl core::error::Error for $error {})*
+    };
+}
+
+errors! {
+    BatchError, BindError, ConnectError, ConnectWithError, Detached, Error, InspectError, IoError, JoinError, OpenError,
+    SpawnError, TimeoutError, TransferError,
+}
+
+#[cfg(feature = "driver")]
+errors! { crate::entry::ValueError }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,6 +128,7 @@ impl fmt::Display for Error {
             Self::Open(error) => write!(f, "making a socket: {error}"),
             Self::Bind(error) => error.fmt(f),
             Self::Connect(error) => write!(f, "connecting: {error}"),
+            Self::Inspect(error) => write!(f, "a connection request: {error}"),
             Self::Io(error) => write!(f, "a socket: {error}"),
             Self::Spawn(error) => write!(f, "starting a task: {error}"),
             Self::Join(error) => error.fmt(f),
