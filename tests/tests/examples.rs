@@ -26,6 +26,20 @@ fn rig(name: &'static str, setting: &str, address: SocketAddr) -> Rig {
     rig
 }
 
+/// A connection from this address of the host.
+fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+    let connected = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        socket.connect(to).await?.into_std()
+    });
+    let stream = connected.expect("a connection");
+    stream.set_nonblocking(false).expect("a blocking stream");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time limit");
+    stream
+}
+
 /// What stands after `lead` in the first line that begins so; waits for it.
 #[track_caller]
 fn said(loaded: &Loaded, lead: &str) -> String {
@@ -191,6 +205,76 @@ isolated! {
             assert_eq!((&back[..length], from), (&b"which way?"[..], asked));
             said(&loaded, &format!("ancillary: asked at Some(127.0.0.{last}), hop limit Some({}), Some(NotEct)", 40 + last));
         }
+        unload_clean(&loaded);
+    }
+
+    #[test]
+    fn example_conditional_accept_refuses_one_peer_and_greets_the_others() {
+        let rig = rig("conditional-accept", "Address", ANY);
+        rig.set("Refuse", Value::Sz("127.0.0.2:0".to_owned()));
+        let loaded = load(&rig);
+        let address = said(&loaded, "conditional-accept: listening at ").parse().expect("an address");
+        let greeting = |from: [u8; 4]| {
+            let mut text = String::new();
+            let mut stream = connect_from(from.into(), address);
+            stream.read_to_string(&mut text).map(|_| text).map_err(|error| error.kind())
+        };
+        for _ in 0..3 {
+            assert_eq!(greeting([127, 0, 0, 1]), Ok("welcome\n".to_owned()));
+            assert_eq!(greeting([127, 0, 0, 2]), Err(std::io::ErrorKind::ConnectionReset));
+            assert_eq!(greeting([127, 0, 0, 3]), Ok("welcome\n".to_owned()));
+        }
+        unload_clean(&loaded);
+    }
+
+    #[test]
+    fn example_forward_passes_on_both_directions_and_their_ends() {
+        let (target, served) = peer_that(|mut stream| {
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).expect("all of it, to the FIN that was passed on");
+            stream.write_all(&bytes).expect("sent after the other direction has ended");
+            stream.shutdown(Shutdown::Write).expect("half-closed");
+        });
+        let rig = rig("forward", "Address", ANY);
+        rig.set("Target", Value::Sz(target.to_string()));
+        let loaded = load(&rig);
+        let address: SocketAddr = said(&loaded, "forward: listening at ").parse().expect("an address");
+        let sent: Vec<u8> = (0..3_000_001_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let mut stream = peer::connect(address).expect("a connection");
+        stream.write_all(&sent).expect("sent");
+        stream.shutdown(Shutdown::Write).expect("half-closed");
+        let mut back = Vec::new();
+        stream.read_to_end(&mut back).expect("all of it, to the FIN");
+        assert!(back == sent, "{} bytes came back otherwise", back.len());
+        served.join().expect("a peer");
+        unload_clean(&loaded);
+    }
+
+    #[test]
+    fn example_forward_unloads_in_the_middle() {
+        let (target, served) = peer_that(|mut stream| std::io::copy(&mut stream, &mut std::io::sink()));
+        let rig = rig("forward", "Address", ANY);
+        rig.set("Target", Value::Sz(target.to_string()));
+        let loaded = load(&rig);
+        let address: SocketAddr = said(&loaded, "forward: listening at ").parse().expect("an address");
+        let mut stream = peer::connect(address).expect("a connection");
+        let sending = std::thread::spawn(move || while stream.write_all(&[7; 65_536]).is_ok() {});
+        std::thread::sleep(Duration::from_millis(100));
+        unload_clean(&loaded);
+        sending.join().expect("it is reset");
+        let _ = served.join().expect("a peer");
+    }
+
+    #[test]
+    fn example_resolve_connects_by_name() {
+        let listener = TcpListener::bind(ANY).expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        let rig = rig("resolve", "Unused", ANY);
+        rig.set("Host", Value::Sz("localhost".to_owned()));
+        rig.set("Service", Value::Sz(address.port().to_string()));
+        let loaded = load(&rig);
+        let said = said(&loaded, "resolve: connected to ");
+        assert!(said.starts_with(&format!("{address}, which is localhost")), "{said}");
         unload_clean(&loaded);
     }
 }

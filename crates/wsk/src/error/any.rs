@@ -5,7 +5,8 @@
 
 use core::fmt;
 
-use super::{BindError, ConnectError, ConnectWithError, Detached, InspectError, IoError, OpenError, TransferError};
+use super::{BindError, ChainError, ConnectError, ConnectWithError, Detached, InspectError, IoError, OpenError, TransferError};
+use crate::resolve::ResolveError;
 use crate::sync::{JoinError, OutOfMemory, SpawnError};
 use crate::udp::BatchError;
 use crate::wait::TimeoutError;
@@ -21,6 +22,8 @@ pub enum Error {
     Bind(BindError),
     /// Connecting.
     Connect(ConnectError),
+    /// Resolving a name.
+    Resolve(ResolveError),
     /// The verdict about a connection request.
     Inspect(InspectError),
     /// Sending, receiving, and all else that is done with a socket.
@@ -57,6 +60,8 @@ from! {
     Detached => Io,
     IoError => Io,
     BatchError => Io,
+    ChainError => Io,
+    ResolveError => Resolve,
     TransferError => Io,
     SpawnError => Spawn,
     JoinError => Join,
@@ -78,6 +83,19 @@ impl From<TransferError> for IoError {
     }
 }
 
+/// Of an error that comes with what was to be used, which is dropped.
+impl<T> From<(IoError, T)> for Error {
+    fn from((error, _): (IoError, T)) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<ChainError> for IoError {
+    fn from(failed: ChainError) -> Self {
+        failed.error
+    }
+}
+
 impl From<BatchError> for IoError {
     fn from(failed: BatchError) -> Self {
         failed.error
@@ -91,6 +109,12 @@ impl From<ConnectWithError> for ConnectError {
 }
 
 impl fmt::Display for TransferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl fmt::Display for ChainError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)
     }
@@ -115,8 +139,8 @@ macro_rules! errors {
 }
 
 errors! {
-    BatchError, BindError, ConnectError, ConnectWithError, Detached, Error, InspectError, IoError, JoinError, OpenError,
-    SpawnError, TimeoutError, TransferError,
+    BatchError, BindError, ChainError, ConnectError, ConnectWithError, Detached, Error, InspectError, IoError, JoinError, OpenError,
+    ResolveError, SpawnError, TimeoutError, TransferError,
 }
 
 #[cfg(feature = "driver")]
@@ -128,6 +152,7 @@ impl fmt::Display for Error {
             Self::Open(error) => write!(f, "making a socket: {error}"),
             Self::Bind(error) => error.fmt(f),
             Self::Connect(error) => write!(f, "connecting: {error}"),
+            Self::Resolve(error) => write!(f, "resolving a name: {error}"),
             Self::Inspect(error) => write!(f, "a connection request: {error}"),
             Self::Io(error) => write!(f, "a socket: {error}"),
             Self::Spawn(error) => write!(f, "starting a task: {error}"),

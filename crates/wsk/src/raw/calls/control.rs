@@ -7,7 +7,7 @@ use core::ffi::c_void;
 use core::ptr::null_mut;
 
 use wsk_sys::WSK_CONTROL_SOCKET_TYPE::{WskIoctl, WskSetOption};
-use wsk_sys::{IOC_OUT, IOC_VOID, IOC_WSK, SOL_SOCKET, SO_WSK_SECURITY, WSK_INSPECT_ID};
+use wsk_sys::{IOC_OUT, IOC_VOID, IOC_WSK, SO_WSK_SECURITY, SOL_SOCKET, WSK_INSPECT_ID};
 
 use super::{Call, enter};
 use crate::raw::NtStatus;
