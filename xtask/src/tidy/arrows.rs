@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("nmr", &["nt-abi"]),
     ("kmdf-lite", &["nt-abi"]),
     ("nt-abi", &[]),
-    ("wskclient-tests", &["ntbench", "control-abi"]),
+    ("wskclient-tests", &["ntbench", "control-abi", "wsk-lifecycle"]),
     ("wsk-exercise", &["wsk"]),
     ("example-*", &["wsk"]),
     ("xtask", &[]),

@@ -21,8 +21,8 @@ pub struct Figure {
     pub name: String,
     /// The driver's value as people read it.
     pub driver: String,
-    /// Tokio's, where there is one.
-    pub tokio: String,
+    /// What it is compared with, where there is something: whose, and the value.
+    pub other: String,
     /// What is held against the limit.
     pub value: f64,
     /// Its unit; none for a ratio.
@@ -36,25 +36,37 @@ pub struct Figure {
 impl Figure {
     /// A figure of the driver's alone.
     pub fn alone(name: impl Into<String>, value: f64, unit: &'static str, limit: Limit) -> Self {
-        let driver = format!("{value:.2} {unit}");
-        Self { name: name.into(), driver, tokio: String::new(), value, unit, limit, pass: limit.holds(value) }
+        let driver = format!("{value:.2} {unit}").trim_end().to_owned();
+        Self { name: name.into(), driver, other: String::new(), value, unit, limit, pass: limit.holds(value) }
     }
 
     /// A ratio of the driver's value to tokio's.
     pub fn ratio(name: impl Into<String>, driver: f64, tokio: f64, show: impl Fn(f64) -> String, limit: Limit) -> Self {
-        let value = driver / tokio;
-        let (driver, tokio) = (show(driver), show(tokio));
-        Self { name: name.into(), driver, tokio, value, unit: "", limit, pass: limit.holds(value) }
+        Self::ratio_to("tokio", name, driver, tokio, show, limit)
+    }
+
+    /// A ratio of the driver's value to that of something else.
+    pub fn ratio_to(
+        whose: &str,
+        name: impl Into<String>,
+        driver: f64,
+        other: f64,
+        show: impl Fn(f64) -> String,
+        limit: Limit,
+    ) -> Self {
+        let value = driver / other;
+        let (driver, other) = (show(driver), format!("{whose}: {}", show(other)));
+        Self { name: name.into(), driver, other, value, unit: "", limit, pass: limit.holds(value) }
     }
 
     fn cells(&self) -> [String; 6] {
-        let value = if self.unit.is_empty() { format!("{:.2}", self.value) } else { String::new() };
+        let value = if !self.other.is_empty() { format!("{:.2}", self.value) } else { String::new() };
         let verdict = match (self.limit, self.pass) {
             (Limit::None, _) => "",
             (_, true) => "met",
             (_, false) => "MISSED",
         };
-        [self.name.clone(), self.driver.clone(), self.tokio.clone(), value, self.limit.describe(self.unit), verdict.to_owned()]
+        [self.name.clone(), self.driver.clone(), self.other.clone(), value, self.limit.describe(self.unit), verdict.to_owned()]
     }
 }
 
@@ -79,7 +91,7 @@ impl Limit {
 
 /// All figures, one a row.
 pub fn table(figures: &[Figure]) -> Table {
-    let mut table = timeline::table(&["figure", "driver", "tokio", "ratio", "limit", ""], 0);
+    let mut table = timeline::table(&["figure", "driver", "compared with", "ratio", "limit", ""], 0);
     for figure in figures {
         table.add_row(figure.cells());
     }

@@ -57,6 +57,8 @@ pub struct Memory {
     pub irps: u64,
     /// MDLs.
     pub mdls: u64,
+    /// Blocks and IRPs ever allocated.
+    pub allocated: u64,
 }
 
 /// A server, from outside.
@@ -203,7 +205,13 @@ fn unload(driver: Loaded) -> Result<Answer> {
 
 fn memory(rig: &Rig) -> Memory {
     let stats = rig.bench().stats();
-    Memory { blocks: stats.pool.nonpaged.blocks, bytes: stats.pool.nonpaged.bytes, irps: stats.irps, mdls: stats.mdls }
+    Memory {
+        blocks: stats.pool.nonpaged.blocks,
+        bytes: stats.pool.nonpaged.bytes,
+        irps: stats.irps,
+        mdls: stats.mdls,
+        allocated: stats.pool.all.total_blocks + stats.irps_total,
+    }
 }
 
 /// The process that has the echo with tokio.
