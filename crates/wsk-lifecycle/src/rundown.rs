@@ -12,7 +12,9 @@
 //!    +--------- begin_end -----------------------------> (4)
 //! ```
 //!
-//! The phase and both counts share one word, so that every decision is one atomic step (L18).
+//! The phase and the counts share one word, so that every decision is one atomic step (L18). Beside the rights it can count
+//! *flights*: calls that have returned and whose results are still to come. They decide nothing here: what a socket's
+//! calls work with is protected by its close, which comes back after all of them.
 //!
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
@@ -85,6 +87,8 @@ pub struct Snapshot {
     pub enters: u32,
     /// Rights of kind [`Right::Drain`] that are out.
     pub drains: u32,
+    /// Calls whose results have not been taken.
+    pub flights: u32,
 }
 
 const PHASE: u64 = 0b11;
@@ -93,13 +97,16 @@ const OPEN: u64 = 1;
 const DRAINING: u64 = 2;
 const DONE: u64 = 3;
 const ENTER: u64 = 1 << 2;
-const DRAIN: u64 = 1 << 33;
+const FLIGHT: u64 = 1 << 23;
+const DRAIN: u64 = 1 << 44;
+/// The bits that count flights.
+const FLIGHTS: u64 = DRAIN - FLIGHT;
 
 /// A count of rights with an end that is noticed exactly once.
 ///
 /// # Invariants
-/// Bits 0-1 are the phase, 2-32 the [`Right::Enter`]s, 33-63 the [`Right::Drain`]s. In [`Phase::Done`] no right that was
-/// granted is out; an `acquire` that will be refused may show for a moment.
+/// Bits 0-1 are the phase, 2-22 the [`Right::Enter`]s, 23-43 the flights, 44-63 the [`Right::Drain`]s. In [`Phase::Done`] no
+/// right that was granted is out; an `acquire` that will be refused may show for a moment.
 pub struct Rundown(AtomicU64);
 
 impl Rundown {
@@ -154,6 +161,39 @@ impl Rundown {
         }
     }
 
+    /// Asks for a [`Right::Enter`] and counts a flight, which [`land`](Self::land) ends, or
+    /// [`release_landed`](Self::release_landed) together with the right.
+    ///
+    /// # IRQL
+    /// Any; lock-free (L15).
+    #[inline]
+    pub fn acquire_flying(&self) -> Acquired {
+        if self.0.fetch_add(ENTER + FLIGHT, Ordering::Acquire) & PHASE == OPEN {
+            return Acquired::Granted;
+        }
+        match self.release_landed() {
+            Released::Held => Acquired::Refused,
+            Released::Last => Acquired::RefusedLast,
+        }
+    }
+
+    /// Counts a flight for somebody who holds a [`Right::Enter`].
+    ///
+    /// # IRQL
+    /// Any; lock-free.
+    pub fn take_off(&self) {
+        self.0.fetch_add(FLIGHT, Ordering::Relaxed);
+    }
+
+    /// A flight that outlived its right is over.
+    ///
+    /// # IRQL
+    /// Any; lock-free.
+    #[inline]
+    pub fn land(&self) {
+        self.0.fetch_sub(FLIGHT, Ordering::Relaxed);
+    }
+
     /// Grants one more right to somebody who holds one; possible also while draining.
     ///
     /// # IRQL
@@ -169,16 +209,32 @@ impl Rundown {
     /// Any; lock-free (L15).
     #[inline]
     pub fn release(&self, right: Right) -> Released {
-        let before = self.0.fetch_sub(right.unit(), Ordering::Release);
-        if before - right.unit() != DRAINING {
+        self.give_back(right.unit())
+    }
+
+    /// Gives a [`Right::Enter`] back, and ends its flight.
+    ///
+    /// # IRQL
+    /// Any; lock-free (L15).
+    #[inline]
+    pub fn release_landed(&self) -> Released {
+        self.give_back(ENTER + FLIGHT)
+    }
+
+    #[inline]
+    fn give_back(&self, units: u64) -> Released {
+        let before = self.0.fetch_sub(units, Ordering::Release);
+        if (before - units) & !FLIGHTS != DRAINING {
             return Released::Held;
         }
         self.claim_last()
     }
 
     /// The step that decides. Somebody who came and was refused may stand in between; he then tries it when he leaves.
+    #[cold]
     fn claim_last(&self) -> Released {
-        match self.0.compare_exchange(DRAINING, DONE, Ordering::AcqRel, Ordering::Relaxed) {
+        let last = |word: u64| (word & !FLIGHTS == DRAINING).then_some(word - DRAINING + DONE);
+        match self.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, last) {
             Ok(_) => Released::Last,
             Err(_) => Released::Held,
         }
@@ -193,7 +249,7 @@ impl Rundown {
         loop {
             let (next, answer) = match now & PHASE {
                 DRAINING | DONE => return BeginEnd::Already,
-                _ if now <= PHASE => (DONE, BeginEnd::Idle),
+                _ if now & !FLIGHTS <= PHASE => (now & FLIGHTS | DONE, BeginEnd::Idle),
                 phase => (now - phase + DRAINING + ENTER, BeginEnd::Busy),
             };
             match self.0.compare_exchange_weak(now, next, Ordering::AcqRel, Ordering::Relaxed) {
@@ -224,8 +280,9 @@ impl Rundown {
                 DRAINING => Phase::Draining,
                 _ => Phase::Done,
             },
-            enters: ((word & (DRAIN - 1)) / ENTER) as u32,
+            enters: ((word & (FLIGHT - 1)) / ENTER) as u32,
             drains: (word / DRAIN) as u32,
+            flights: ((word & FLIGHTS) / FLIGHT) as u32,
         }
     }
 }
@@ -273,12 +330,26 @@ mod tests {
         assert_eq!(rundown.acquire(), Acquired::Granted);
         rundown.acquire_more(Right::Drain);
         assert_eq!(rundown.begin_end(), BeginEnd::Busy);
-        assert_eq!(rundown.snapshot(), Snapshot { phase: Phase::Draining, enters: 2, drains: 1 });
+        assert_eq!(rundown.snapshot(), Snapshot { phase: Phase::Draining, enters: 2, drains: 1, flights: 0 });
         assert_eq!(rundown.release(Right::Enter), Released::Held);
         assert_eq!(rundown.release(Right::Enter), Released::Held);
         assert_eq!(rundown.acquire(), Acquired::Refused);
         assert_eq!(rundown.release(Right::Drain), Released::Last);
-        assert_eq!(rundown.snapshot(), Snapshot { phase: Phase::Done, enters: 0, drains: 0 });
+        assert_eq!(rundown.snapshot(), Snapshot { phase: Phase::Done, enters: 0, drains: 0, flights: 0 });
         assert_eq!(rundown.acquire(), Acquired::Refused);
+    }
+
+    #[test]
+    fn flights_are_told_and_decide_nothing() {
+        let rundown = Rundown::new_open();
+        assert_eq!(rundown.acquire_flying(), Acquired::Granted);
+        assert_eq!(rundown.acquire_flying(), Acquired::Granted);
+        assert_eq!(rundown.release_landed(), Released::Held);
+        assert_eq!(rundown.snapshot(), Snapshot { phase: Phase::Open, enters: 1, drains: 0, flights: 1 });
+        assert_eq!(rundown.release(Right::Enter), Released::Held);
+        assert_eq!(rundown.begin_end(), BeginEnd::Idle, "the result that is to come keeps nobody");
+        assert_eq!(rundown.acquire_flying(), Acquired::Refused);
+        rundown.land();
+        assert_eq!(rundown.snapshot(), Snapshot { phase: Phase::Done, enters: 0, drains: 0, flights: 0 });
     }
 }

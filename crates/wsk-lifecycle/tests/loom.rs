@@ -1,13 +1,12 @@
 //! Every interleaving, up to a stated preemption bound, of the state that decides (`RUSTFLAGS="--cfg loom"`).
 //!
 //! What each model checks is the promise, not the steps: exactly one completion when detach was pending and none when it
-//! was not, no right granted after the end, one release of each operation's right, one owner of its payload.
+//! was not, no right granted after the end, one closer, one owner of a registration's change. Operations are in `loom_op.rs`.
 #![cfg(loom)]
 
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
-use wsk_lifecycle::op::{Dropped, OpState, Owner, Returned};
 use wsk_lifecycle::registration::{RegistrationState, State, Turn};
 use wsk_lifecycle::rundown::{Acquired, BeginEnd, Phase, Released, Right, Rundown};
 
@@ -161,83 +160,6 @@ fn l23_the_last_one_inside_hands_the_socket_over_once() {
             user.join().unwrap();
         }
         assert_eq!(closers.load(Ordering::Acquire), 1);
-    });
-}
-
-/// Rights and payloads of one operation: each goes exactly once.
-#[derive(Default)]
-struct Op {
-    state: OpState,
-    rights_back: AtomicU32,
-    payload_taken: AtomicU32,
-}
-
-impl Op {
-    fn complete(&self) {
-        let completed = self.state.complete();
-        self.rights_back.fetch_add(u32::from(completed.release), Ordering::AcqRel);
-        self.payload_taken.fetch_add(u32::from(completed.payload == Owner::Completion), Ordering::AcqRel);
-    }
-
-    fn submit_returned(&self, failed: bool) -> Returned {
-        let returned = self.state.returned(failed);
-        if returned != Returned::Pending {
-            self.rights_back.fetch_add(1, Ordering::AcqRel);
-        }
-        returned
-    }
-
-    fn drop_future(&self) {
-        if self.state.dropped() == Dropped::Payload {
-            self.payload_taken.fetch_add(1, Ordering::AcqRel);
-        }
-    }
-
-    fn check(&self) {
-        assert_eq!(self.rights_back.load(Ordering::Acquire), 1, "in-flight rights given back");
-        assert_eq!(self.payload_taken.load(Ordering::Acquire), 1, "payload taken");
-    }
-}
-
-#[test]
-fn l13_completion_against_return_and_drop() {
-    for failed in [false, true] {
-        model(move || {
-            let op = Arc::new(Op::default());
-            let completer = op.clone();
-            let completer = thread::spawn(move || completer.complete());
-            let _ = op.submit_returned(failed);
-            op.drop_future();
-            completer.join().unwrap();
-            op.check();
-        });
-    }
-}
-
-#[test]
-fn l22_a_future_that_waits_takes_the_payload() {
-    model(|| {
-        let op = Arc::new(Op::default());
-        let completer = op.clone();
-        let completer = thread::spawn(move || completer.complete());
-        let _ = op.submit_returned(false);
-        completer.join().unwrap();
-        assert!(op.state.is_back());
-        op.payload_taken.fetch_add(1, Ordering::AcqRel);
-        op.check();
-    });
-}
-
-#[test]
-fn l35_late_completion_against_reclaim() {
-    model(|| {
-        let op = Arc::new(Op::default());
-        assert_eq!(op.submit_returned(true), Returned::Parked);
-        let reclaimer = op.clone();
-        let reclaimer = thread::spawn(move || u32::from(reclaimer.state.reclaim()));
-        op.drop_future();
-        op.payload_taken.fetch_add(reclaimer.join().unwrap(), Ordering::AcqRel);
-        op.check();
     });
 }
 

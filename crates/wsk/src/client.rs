@@ -286,10 +286,14 @@ impl Binding {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub fn work(&self) -> Work {
-        let mut inside = 0;
-        self.0.each_socket(|socket| inside += socket.inside());
-        let (phase, in_flight, sockets) = self.0.work();
-        Work { phase, in_flight, inside, sockets }
+        let (mut inside, mut in_flight) = (0, 0);
+        self.0.each_socket(|socket| {
+            let (entered, flying) = socket.work();
+            inside += entered;
+            in_flight += flying;
+        });
+        let (phase, own, sockets) = self.0.work();
+        Work { phase, in_flight: in_flight + own, inside, sockets }
     }
 
     /// Nudges every stream of the binding; see [`Nudge`].

@@ -188,8 +188,14 @@ impl Shell {
 }
 
 impl Owner for Shared<Shell> {
+    const COUNTED: bool = true;
+
     fn leave(&self) {
         self.leave_with(Right::Enter);
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.as_ptr() == other.as_ptr()
     }
 
     fn parked(&self) -> &ParkedList {
@@ -219,18 +225,6 @@ impl Enter {
     /// The guard of a right that was counted before.
     fn held(shell: Shared<Shell>) -> Self {
         Self(shell)
-    }
-
-    /// For somebody who holds a right already, also while draining.
-    pub(super) fn while_held(shell: &Shared<Shell>) -> Self {
-        shell.rundown.acquire_more(Right::Enter);
-        Self(shell.clone())
-    }
-
-    /// One more, for something that outlives this one.
-    pub(super) fn another(&self) -> Self {
-        self.0.rundown.acquire_more(Right::Enter);
-        Self::held(self.0.clone())
     }
 
     /// Hands the right over to an operation, which gives it back through [`Owner::leave`].

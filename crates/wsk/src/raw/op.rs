@@ -1,8 +1,9 @@
 //! One operation: an IRP, what it reads and writes, and the right under which it is in flight (L13).
 //!
-//! The states and who owns what in them are those of [`wsk_lifecycle::op`]. Three references keep an operation: the
-//! future's, the IRP's while it is out, and the submitter's during the call; its memory goes with the last. So a dropped
-//! future frees nothing that a provider still writes to, and IoCancelIrp never meets a freed IRP (L37).
+//! The states and who owns what in them are those of [`wsk_lifecycle::op`]: an operation has one owner at a time, the
+//! future as a rule, and the IRP has only its address. A dropped future frees nothing that a provider still writes to, and
+//! IoCancelIrp never meets a freed IRP (L37). A call of a binding's holds an `Enter` (L13), and is *counted*; a call of a
+//! socket's needs none, for that socket's drain right stays until all its IRPs are back.
 //!
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
@@ -12,11 +13,10 @@ use core::ffi::c_void;
 use core::future::Future;
 use core::pin::Pin;
 use core::ptr::NonNull;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 
-use atomic_waker::AtomicWaker;
 use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
-use wsk_lifecycle::op::{Dropped, OpState, Owner as PayloadOwner, Returned};
+use wsk_lifecycle::op::{Completed, Dropped, OpState, Returned};
 
 mod reuse;
 
@@ -52,22 +52,29 @@ pub(crate) trait Payload: Send + Unpin + 'static {
 
 /// A socket or a binding, as an operation sees it.
 pub(crate) trait Owner: Clone + Send + Sync + Unpin + 'static {
-    /// Gives back the [`Enter`](wsk_lifecycle::rundown::Right::Enter) that the operation was started with.
+    /// Whether its operations hold an [`Enter`](wsk_lifecycle::rundown::Right::Enter) until their IRPs are back.
+    const COUNTED: bool;
+
+    /// Gives that `Enter` back; where there is none, says that a call is not in flight any more.
     fn leave(&self);
+
+    /// Whether it is the same.
+    fn is(&self, other: &Self) -> bool;
 
     /// Where its operations are parked (L35).
     fn parked(&self) -> &ParkedList;
 }
 
 /// # Invariants
-/// While the IRP is out, one reference belongs to it. `payload` and `status` are accessed by whom the state names;
+/// All of it is accessed by whom the state names as its owner. Beside him, while the IRP is out: the completion routine
+/// writes `status` and the payload before it says that it has completed, and takes `waker` if one was published.
 /// `owner` is written only by [`load`](Self::load), while the IRP is not out.
 #[repr(C)]
 pub(crate) struct Op<P: Payload> {
     parked: Parked,
     state: OpState,
     irp: Irp,
-    waker: AtomicWaker,
+    waker: UnsafeCell<Option<Waker>>,
     owner: UnsafeCell<Option<P::Owner>>,
     payload: UnsafeCell<Option<P>>,
     status: UnsafeCell<NtStatus>,
@@ -107,7 +114,7 @@ impl<P: Payload> Op<P> {
             parked,
             state: OpState::new(),
             irp: Irp::new()?,
-            waker: AtomicWaker::new(),
+            waker: UnsafeCell::new(None),
             owner: UnsafeCell::new(None),
             payload: UnsafeCell::new(None),
             status: UnsafeCell::new(NtStatus::SUCCESS),
@@ -118,9 +125,12 @@ impl<P: Payload> Op<P> {
     ///
     /// # Safety
     /// The operation is prepared, and its IRP not handed out.
-    unsafe fn load(&self, owner: P::Owner, payload: P) -> *mut P {
+    unsafe fn load(&self, owner: &P::Owner, payload: P) -> *mut P {
         // SAFETY: not out, so both cells are the submitter's.
-        unsafe { *self.owner.get() = Some(owner) };
+        let place = unsafe { &mut *self.owner.get() };
+        if !place.as_ref().is_some_and(|known| known.is(owner)) {
+            *place = Some(owner.clone());
+        }
         // SAFETY: as above. The reference ends here; the address stays good until the payload is taken.
         unsafe { (*self.payload.get()).insert(payload) }
     }
@@ -131,6 +141,12 @@ impl<P: Payload> Op<P> {
     /// `<= DISPATCH_LEVEL`.
     pub(super) fn cancel(&self) {
         self.irp.cancel();
+    }
+
+    /// The link in a list of parked operations: the operation's first field, by a pointer good for all of it.
+    fn link(raw: *const Self) -> NonNull<Parked> {
+        // SAFETY: an operation's address is not null.
+        unsafe { NonNull::new_unchecked(raw.cast_mut().cast()) }
     }
 
     fn take_payload(&self) -> Option<P> {
@@ -156,6 +172,15 @@ impl<P: Payload> Op<P> {
         }
     }
 
+    /// Takes the waker out, or puts one in.
+    ///
+    /// # Safety
+    /// The waker's place is the caller's by the state.
+    unsafe fn replace_waker(&self, waker: Option<Waker>) -> Option<Waker> {
+        // SAFETY: as the caller promises.
+        unsafe { core::mem::replace(&mut *self.waker.get(), waker) }
+    }
+
     /// # Safety
     /// `parked` is the first field of a live operation.
     unsafe fn claim_parked(parked: NonNull<Parked>) -> bool {
@@ -166,7 +191,7 @@ impl<P: Payload> Op<P> {
     /// # Safety
     /// `parked` is the first field of an operation that was claimed.
     unsafe fn free_parked(parked: NonNull<Parked>) {
-        // SAFETY: claimed: the IRP's reference, which its completion will not take any more.
+        // SAFETY: claimed, so that its completion will not free it any more.
         let op = unsafe { Shared::<Self>::from_raw(parked.cast::<Self>().as_ptr()) };
         op.discard_payload();
     }
@@ -184,12 +209,6 @@ impl<P: Payload> Op<P> {
 }
 
 impl<P: Payload> Shared<Op<P>> {
-    /// The link in a list of parked operations: the operation's first field, by a pointer good for all of it.
-    fn link(&self) -> NonNull<Parked> {
-        // SAFETY: a counted pointer is not null.
-        unsafe { NonNull::new_unchecked(self.as_ptr().cast_mut().cast()) }
-    }
-
     /// Makes it ready to be armed; `false` if somebody else still holds it.
     fn prepare(&mut self) -> bool {
         let Some(op) = self.unique() else { return false };
@@ -201,36 +220,30 @@ impl<P: Payload> Shared<Op<P>> {
     /// # Safety
     /// The operation is prepared, and its IRP not handed out.
     unsafe fn arm(&self, arming: Arming) -> Result<(), NtStatus> {
-        let context = self.clone().into_raw();
-        let armed = match arming {
-            Arming::OnDevice(device) => {
-                // SAFETY: not out; the context is a reference for the IRP, which `completed` takes back.
-                unsafe { self.irp.arm_on(device, Some(completed::<P>), context.cast_mut().cast()) }
-            }
+        let context = self.as_ptr().cast_mut().cast();
+        match arming {
+            // SAFETY: not out; whoever owns the operation keeps it until `completed` has been through.
+            Arming::OnDevice(device) => unsafe { self.irp.arm_on(device, Some(completed::<P>), context) },
             Arming::Plain => {
                 // SAFETY: as above.
-                unsafe { self.irp.arm(Some(completed::<P>), context.cast_mut().cast()) };
+                unsafe { self.irp.arm(Some(completed::<P>), context) };
                 Ok(())
             }
-        };
-        if armed.is_err() {
-            // SAFETY: the reference that the IRP did not take.
-            drop(unsafe { Shared::from_raw(context) });
         }
-        armed
     }
 }
 
 /// The completion routine: records the result and wakes (L36).
 ///
 /// # Safety
-/// `context` is the IRP's reference to its operation.
+/// `context` is the IRP's operation.
 ///
 /// # IRQL
 /// `<= DISPATCH_LEVEL`.
 unsafe extern "C" fn completed<P: Payload>(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
-    // SAFETY: as the caller promises; an IRP completes once.
-    let op = unsafe { Shared::<Op<P>>::from_raw(context.cast_const().cast()) };
+    let raw = context.cast_const().cast::<Op<P>>();
+    // SAFETY: an operation stays until its completion is through; an IRP completes once.
+    let op = unsafe { &*raw };
     // SAFETY: it has completed.
     let (status, information) = unsafe { op.irp.outcome() };
     // SAFETY: before `complete`, result and payload are the completion routine's.
@@ -239,30 +252,68 @@ unsafe extern "C" fn completed<P: Payload>(_device: *mut DEVICE_OBJECT, _irp: *m
     if let Some(payload) = unsafe { &mut *op.payload.get() } {
         payload.completed(status, information);
     }
-    let decision = op.state.complete();
-    if decision.unpark
-        && let Some(owner) = op.owner()
-    {
-        owner.parked().remove(op.link());
+    if !P::Owner::COUNTED {
+        // SAFETY: just completed.
+        unsafe { after(raw, op.state.complete()) };
+        return NtStatus::MORE_PROCESSING_REQUIRED.0;
     }
-    let waker = match decision.payload {
-        PayloadOwner::Future => op.waker.take(),
-        PayloadOwner::Completion => {
-            op.discard_payload();
-            None
-        }
-    };
-    let owner = if decision.release { op.owner().cloned() } else { None };
-    // Before the wake: the task may run inside it, and uses the operation again if it is the only one to hold it.
-    drop(op);
-    if let Some(waker) = waker {
-        waker.wake();
-    }
-    // After the wake: the right keeps the executor that it goes through.
-    if let Some(owner) = owner {
+    // Before the operation may be somebody else's. The right keeps the executor that a wake goes through: it is given
+    // back after that.
+    let owner = op.owner().cloned();
+    let counted = op.state.complete_counted();
+    // SAFETY: as above.
+    unsafe { after(raw, counted.then) };
+    if let Some(owner) = owner.filter(|_| counted.release) {
         owner.leave();
     }
     NtStatus::MORE_PROCESSING_REQUIRED.0
+}
+
+/// # Safety
+/// The operation's state has just said this to its completion routine.
+unsafe fn after<P: Payload>(raw: *const Op<P>, then: Completed) {
+    match then {
+        Completed::Left => {}
+        Completed::Wake => {
+            // SAFETY: the future lets it be until the waker has been taken.
+            let op = unsafe { &*raw };
+            // SAFETY: published, so the completion routine's to take.
+            let waker = unsafe { op.replace_waker(None) };
+            if op.state.waker_taken() {
+                // SAFETY: the future was dropped meanwhile, and has left it.
+                unsafe { free(raw, true) };
+            }
+            // The operation is the future's again, which may run inside this.
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+        // SAFETY: the future was dropped before.
+        Completed::Free => unsafe { free(raw, true) },
+        Completed::Unpark => {
+            // SAFETY: parked, so the completion routine's.
+            let op = unsafe { &*raw };
+            if let Some(owner) = op.owner() {
+                owner.parked().remove(Op::link(raw));
+            }
+            // SAFETY: in no list any more.
+            unsafe { free(raw, false) };
+        }
+    }
+}
+
+/// Frees an operation in its completion routine. One that is `in_flight` still, by a count that decides nothing, is not after
+/// this.
+///
+/// # Safety
+/// It is the completion routine's.
+unsafe fn free<P: Payload>(raw: *const Op<P>, in_flight: bool) {
+    // SAFETY: as the caller promises.
+    let op = unsafe { Shared::<Op<P>>::from_raw(raw) };
+    op.discard_payload();
+    if in_flight && !P::Owner::COUNTED {
+        op.leave();
+    }
 }
 
 /// An operation in flight, as a future. Dropping it asks for cancellation and leaves the rest to the completion routine.
@@ -272,6 +323,8 @@ pub(crate) struct Pending<P: Payload> {
     failed: NtStatus,
     /// Dropping it asks for nothing.
     uncancelled: bool,
+    /// It was back when the call returned; a call that is not counted as in flight.
+    landed: bool,
 }
 
 /// Starts an operation: `call` enters the provider's function with the payload and the IRP. `slot` may hold an operation
@@ -288,7 +341,7 @@ pub(crate) struct Pending<P: Payload> {
 pub(crate) unsafe fn start<P: Payload>(
     slot: &mut Option<Shared<Op<P>>>,
     arming: Arming,
-    owner: P::Owner,
+    owner: &P::Owner,
     payload: P,
     call: impl FnOnce(*mut P, *mut IRP) -> NTSTATUS,
 ) -> Result<Pending<P>, (NtStatus, P)> {
@@ -311,35 +364,45 @@ pub(crate) unsafe fn start<P: Payload>(
 }
 
 /// What follows the return of the call; see the states of [`wsk_lifecycle::op`].
+#[inline]
 fn returned<P: Payload>(op: Shared<Op<P>>, status: NtStatus) -> Pending<P> {
     let failed = !status.is_success();
-    let link = op.link();
-    if failed
-        && !op.state.is_back()
-        && let Some(owner) = op.owner()
-    {
-        // Listed before it can be parked: a completion that finds it parked finds it in the list.
-        // SAFETY: in no list; it is removed here, by its completion, or claimed.
-        unsafe { owner.parked().add(link) };
+    let decision = if failed {
+        returned_with_error(&op)
+    } else if P::Owner::COUNTED {
+        op.state.returned_counted(false)
+    } else {
+        op.state.returned(false)
+    };
+    if P::Owner::COUNTED && decision != Returned::Pending {
+        op.leave();
     }
-    let decision = op.state.returned(failed);
-    if decision == Returned::Back
-        && failed
-        && let Some(owner) = op.owner()
-    {
-        owner.parked().remove(link);
-    }
-    match decision {
-        Returned::Pending => Pending { op: Some(op), failed: status, uncancelled: false },
-        Returned::Back => {
-            op.leave();
-            Pending { op: Some(op), failed: status, uncancelled: false }
-        }
+    let landed = decision != Returned::Pending;
+    let op = match decision {
+        Returned::Pending | Returned::Back => Some(op),
         Returned::Parked => {
-            op.leave();
-            Pending { op: None, failed: status, uncancelled: false }
+            // It is its list's.
+            let _ = op.into_raw();
+            None
         }
+    };
+    Pending { op, failed: status, uncancelled: false, landed }
+}
+
+#[cold]
+fn returned_with_error<P: Payload>(op: &Shared<Op<P>>) -> Returned {
+    let link = Op::link(op.as_ptr());
+    let Some(parked) = op.owner().filter(|_| !op.state.is_back()).map(Owner::parked) else {
+        return if P::Owner::COUNTED { op.state.returned_counted(true) } else { op.state.returned(true) };
+    };
+    // Listed before it can be parked: a completion that finds it parked finds it in the list.
+    // SAFETY: in no list; it is removed here, by its completion, or claimed.
+    unsafe { parked.add(link) };
+    let decision = if P::Owner::COUNTED { op.state.returned_counted(true) } else { op.state.returned(true) };
+    if decision == Returned::Back {
+        parked.remove(link);
     }
+    decision
 }
 
 impl<P: Payload> Pending<P> {
@@ -363,13 +426,17 @@ impl<P: Payload> Pending<P> {
         InPlace(self)
     }
 
+    /// Whether it was back, or given up, when the call returned: then it is not in flight.
+    pub(super) fn has_landed(&self) -> bool {
+        self.landed
+    }
+
     fn poll_back(&mut self, context: &mut Context<'_>) -> Poll<Result<Back<P>, NtStatus>> {
-        if let Some(back) = self.take_back() {
-            return Poll::Ready(Ok(back));
-        }
         let Some(op) = &self.op else { return Poll::Ready(Err(self.failed)) };
-        op.waker.register(context.waker());
-        self.take_back().map_or(Poll::Pending, |back| Poll::Ready(Ok(back)))
+        if !op.state.is_back() && !publish(op, context.waker()) {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.take_back().ok_or(self.failed))
     }
 
     /// Whether the call failed and kept the payload (L35).
@@ -386,12 +453,39 @@ impl<P: Payload> Pending<P> {
         self
     }
 
+    /// The result, once it is back.
     fn take_back(&mut self) -> Option<Back<P>> {
-        let op = self.op.take_if(|op| op.state.is_back())?;
+        let op = self.op.take()?;
+        self.land(&op);
         // SAFETY: back: the result is the future's.
         let status = unsafe { *op.status.get() };
         Some(Back { op, status })
     }
+
+    fn land(&mut self, op: &Op<P>) {
+        if !P::Owner::COUNTED && !core::mem::replace(&mut self.landed, true) {
+            op.leave();
+        }
+    }
+}
+
+/// Has the task woken when the operation is back. `true` if it is back already.
+fn publish<P: Payload>(op: &Op<P>, waker: &Waker) -> bool {
+    if op.state.has_waker() && !op.state.withdraw_waker() {
+        // The completion routine is taking the old one, which may be another task's.
+        waker.wake_by_ref();
+        return false;
+    }
+    // SAFETY: not published, so the future's.
+    let kept = unsafe { op.replace_waker(None) }.filter(|kept| kept.will_wake(waker));
+    // SAFETY: as above.
+    unsafe { op.replace_waker(Some(kept.unwrap_or_else(|| waker.clone()))) };
+    let back = op.state.publish_waker();
+    if back {
+        // SAFETY: the completion routine is through, and has not seen it.
+        drop(unsafe { op.replace_waker(None) });
+    }
+    back
 }
 
 impl<P: Payload> Future for Pending<P> {
@@ -414,13 +508,35 @@ impl<P: Payload> Future for Pending<P> {
 impl<P: Payload> Drop for Pending<P> {
     fn drop(&mut self) {
         let Some(op) = self.op.take() else { return };
-        // The completion routine drops the operation, but not with it a task (L36).
-        drop(op.waker.take());
-        match op.state.dropped() {
-            Dropped::Cancel if self.uncancelled => {}
-            Dropped::Cancel => op.irp.cancel(),
-            Dropped::Payload => drop(op.take_payload()),
-            Dropped::Nothing => {}
+        if op.state.has_waker() && op.state.withdraw_waker() {
+            // The completion routine drops the operation, but not with it a task (L36).
+            // SAFETY: withdrawn, so the future's.
+            drop(unsafe { op.replace_waker(None) });
         }
+        match op.state.dropped() {
+            Dropped::Cancel if !self.uncancelled => op.irp.cancel(),
+            Dropped::Cancel => {}
+            Dropped::Free => return self.end(op),
+            Dropped::Left => {
+                // The completion routine frees it.
+                let _ = op.into_raw();
+                return;
+            }
+        }
+        // Until this step the completion routine leaves it alone (L37).
+        let raw = op.into_raw();
+        // SAFETY: as said.
+        if unsafe { &*raw }.state.cancelled() {
+            // SAFETY: it has come back meanwhile, and left it to us.
+            self.end(unsafe { Shared::from_raw(raw) });
+        }
+    }
+}
+
+impl<P: Payload> Pending<P> {
+    /// Frees an operation whose result nobody wants.
+    fn end(&mut self, op: Shared<Op<P>>) {
+        drop(op.take_payload());
+        self.land(&op);
     }
 }

@@ -22,7 +22,7 @@ use core::ptr::NonNull;
 
 use allocator_api2::vec::Vec;
 use wsk_lifecycle::retention::{Place, PlaceId, Retention};
-use wsk_lifecycle::rundown::Acquired;
+use wsk_lifecycle::rundown::{Acquired, Right};
 use wsk_sys::WSK_SOCKET;
 
 use super::calls::Call;
@@ -247,7 +247,7 @@ impl Shared<Socket> {
         match disconnect {
             // SAFETY: the place is the caller's, who does not use it afterwards.
             Some(op) => connection::abort_with(unsafe { Call::at_end(self) }, op),
-            None => self.leave_inside(),
+            None => self.leave(Right::Enter),
         }
     }
 

@@ -35,7 +35,7 @@ use super::parked::ParkedList;
 use super::retained::Retained;
 use super::{Irp, NtStatus, calls};
 use crate::sync::shared::tagged;
-use crate::sync::{Lane, Node, Pool, Shared, SpinLock};
+use crate::sync::{Lane, Node, Pool, Shared, SpinLock, Watched};
 use crate::{Detached, OpenError};
 
 /// Something was indicated that a receive will fetch: data, or the end of the stream.
@@ -97,7 +97,7 @@ pub(crate) struct Socket {
     pub(super) retained: Retained,
     flags: AtomicU32,
     /// The task that reads, or accepts, if it waits.
-    pub(crate) reader: AtomicWaker,
+    pub(crate) reader: Watched,
     /// The task that waits for the ideal send backlog to change.
     pub(crate) writer: AtomicWaker,
     ideal_backlog: AtomicUsize,
@@ -142,7 +142,7 @@ impl Reserved {
             parked: ParkedList::new(),
             retained: Retained::new(),
             flags: AtomicU32::new(enter.shell().first_flags(kind)),
-            reader: AtomicWaker::new(),
+            reader: Watched::new(),
             writer: AtomicWaker::new(),
             ideal_backlog: AtomicUsize::new(0),
             listening,
@@ -267,7 +267,7 @@ impl Shared<Socket> {
             BeginEnd::Already => {}
             BeginEnd::Idle => self.hand_to_closer(),
             BeginEnd::Busy if self.stop_keeping() => self.queue_flush(),
-            BeginEnd::Busy => self.leave_inside(),
+            BeginEnd::Busy => self.leave(Right::Enter),
         }
     }
 
@@ -286,7 +286,7 @@ impl Shared<Socket> {
     /// # Errors
     /// [`Detached`] if its close has begun.
     pub(super) fn enter_inside(&self) -> Result<(), Detached> {
-        match self.inside.acquire() {
+        match self.inside.acquire_flying() {
             Acquired::Granted => Ok(()),
             Acquired::Refused => Err(Detached),
             Acquired::RefusedLast => {
@@ -296,8 +296,22 @@ impl Shared<Socket> {
         }
     }
 
-    pub(super) fn leave_inside(&self) {
-        if self.inside.release(Right::Enter) == Released::Last {
+    /// Gives the place back; `in_flight` if an operation was started there that is not back.
+    pub(super) fn leave_inside(&self, in_flight: bool) {
+        let released = if in_flight { self.inside.release(Right::Enter) } else { self.inside.release_landed() };
+        if released == Released::Last {
+            self.hand_to_closer();
+        }
+    }
+
+    /// Counts the flight of a call whose place inside was somebody else's.
+    pub(super) fn take_off(&self) {
+        self.inside.take_off();
+    }
+
+    /// Gives back a place that goes with no call.
+    pub(super) fn leave(&self, right: Right) {
+        if self.inside.release(right) == Released::Last {
             self.hand_to_closer();
         }
     }
@@ -364,9 +378,10 @@ impl Shared<Socket> {
         self.flags.load(Ordering::Acquire)
     }
 
-    /// Functions of this socket that are being entered.
-    pub(crate) fn inside(&self) -> u32 {
-        self.inside.snapshot().enters
+    /// Functions of this socket that are being entered, and calls whose results are still to come.
+    pub(crate) fn work(&self) -> (u32, u32) {
+        let now = self.inside.snapshot();
+        (now.enters, now.flights)
     }
 }
 
@@ -401,8 +416,14 @@ impl Socket {
 }
 
 impl Owner for Shared<Socket> {
+    const COUNTED: bool = false;
+
     fn leave(&self) {
-        self.shell.leave();
+        self.inside.land();
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        self.as_ptr() == other.as_ptr()
     }
 
     fn parked(&self) -> &ParkedList {

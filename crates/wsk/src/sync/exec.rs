@@ -194,12 +194,13 @@ impl Processor {
         Self { queue: Queue::new(), dpc, spent: AtomicU32::new(0), round: AtomicU32::new(0) }
     }
 
-    /// Takes one node's worth of the budget, which is new in every round of the passive thread.
+    /// Takes one node's worth of the budget, which is new in every round of the passive thread. Only the processor's DPC
+    /// does, and a count that is off by some does no harm: loads and stores are enough.
     fn spend(&self, round: u32) -> bool {
-        if self.round.swap(round, Ordering::Relaxed) != round {
-            self.spent.store(0, Ordering::Relaxed);
-        }
-        self.spent.fetch_add(1, Ordering::Relaxed) < DPC_BUDGET
+        let spent = if self.round.load(Ordering::Relaxed) == round { self.spent.load(Ordering::Relaxed) } else { 0 };
+        self.round.store(round, Ordering::Relaxed);
+        self.spent.store(spent + 1, Ordering::Relaxed);
+        spent < DPC_BUDGET
     }
 }
 

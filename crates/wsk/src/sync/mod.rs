@@ -23,6 +23,7 @@ mod task;
 mod thread;
 mod time;
 mod timer;
+mod watched;
 
 pub use event::Event;
 pub use exec::{Executor, Lane, Runtime, SpawnError};
@@ -34,6 +35,7 @@ pub use shared::{Shared, Tagged};
 pub use spin::SpinLock;
 pub use time::Instant;
 pub use timer::Sleep;
+pub(crate) use watched::{Watched, Watching};
 
 pub(crate) use dpc::{Dpc, flush_dpcs};
 pub(crate) use queue::{Node, Queue};

@@ -6,7 +6,7 @@
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
-use core::future::{Future, poll_fn};
+use core::future::poll_fn;
 use core::task::Poll;
 
 use wsk_sys::{WSK_FLAG_DRAIN, WSK_FLAG_NODELAY, WSK_FLAG_WAITALL};
@@ -16,16 +16,17 @@ use crate::error::{IoError, TransferError};
 use crate::raw::calls::chain::Carrying;
 use crate::raw::calls::connection::Transfer;
 use crate::raw::calls::{Call, connection};
-use crate::raw::op::{Op, Pending};
+use crate::raw::op::{Done, Op, Pending};
 use crate::raw::socket::{ACTIVE, CLOSING, EVENTS, GONE, NUDGE_IDLE, NUDGE_STOP, READABLE, RECEIVING, Socket, SocketHandle};
 use crate::raw::{Buffer, NtStatus};
-use crate::sync::Shared;
+use crate::sync::{Shared, Watching};
 
 /// The receiving half of a [`TcpStream`].
 pub struct ReadHalf {
     pub(super) socket: SocketHandle,
     streak: Streak,
     pub(super) transfer: Option<Shared<Op<Transfer>>>,
+    watching: Watching,
 }
 
 /// The sending half of a [`TcpStream`].
@@ -40,27 +41,21 @@ pub struct WriteHalf {
 
 /// Both halves of a connected socket.
 pub(super) fn halves(socket: SocketHandle) -> (ReadHalf, WriteHalf) {
-    let reader = ReadHalf { socket: socket.another(), streak: Streak::default(), transfer: None };
+    let reader = ReadHalf { socket: socket.another(), streak: Streak::default(), transfer: None, watching: Watching::default() };
     (reader, WriteHalf { socket, streak: Streak::default(), transfer: None, carrying: None, flags: WSK_FLAG_NODELAY })
 }
 
-/// What a transfer that was started comes to.
-async fn transferred(
-    socket: &Shared<Socket>,
-    slot: &mut Option<Shared<Op<Transfer>>>,
-    started: Result<Pending<Transfer>, (NtStatus, Buffer)>,
-    nudges: u32,
-) -> Result<Buffer, TransferError> {
-    let pending = started.map_err(|(status, buffer)| TransferError { error: status.into(), buffer: Some(buffer) })?;
-    let done = cancel_on(socket, pending, nudges).await;
-    sent(socket, slot, done)
+type Started = Result<Pending<Transfer>, (NtStatus, Buffer)>;
+
+fn started_or(started: Started) -> Result<Pending<Transfer>, TransferError> {
+    started.map_err(|(status, buffer)| TransferError { error: status.into(), buffer: Some(buffer) })
 }
 
 /// What a transfer that is done came to; the operation goes into the slot for the next.
-pub(super) fn sent(
+pub(super) fn transferred(
     socket: &Shared<Socket>,
     slot: &mut Option<Shared<Op<Transfer>>>,
-    done: <Pending<Transfer> as Future>::Output,
+    done: Result<Done<Transfer>, NtStatus>,
 ) -> Result<Buffer, TransferError> {
     let done = done.map_err(|status| TransferError { error: ended(socket, status), buffer: None })?;
     *slot = Some(done.op);
@@ -90,10 +85,10 @@ impl ReadHalf {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub async fn readable(&mut self) -> Result<(), IoError> {
-        let socket = &*self.socket;
+        let (socket, watching) = (&*self.socket, &mut self.watching);
         poll_fn(|context| {
-            socket.reader.register(context.waker());
-            match socket.take_flags(READABLE | NUDGE_IDLE) | socket.flags() {
+            socket.reader.watch(watching, context.waker());
+            match socket.take_flags(READABLE | NUDGE_IDLE | RECEIVING) | socket.flags() {
                 flags if flags & (CLOSING | GONE) != 0 => Poll::Ready(Err(IoError::Detached)),
                 flags if flags & NUDGE_STOP != 0 => Poll::Ready(Err(IoError::Cancelled)),
                 flags if flags & READABLE != 0 || flags & EVENTS == 0 => Poll::Ready(Ok(())),
@@ -163,11 +158,10 @@ impl ReadHalf {
             Ok(call) => call,
             Err(error) => return Err(refused(error, buffer)),
         };
-        let started = connection::receive(call, &mut self.transfer, buffer, flags);
         self.socket.mark(RECEIVING);
-        let received = transferred(&self.socket, &mut self.transfer, started, nudges).await;
-        self.socket.take_flags(RECEIVING);
-        received
+        let pending = started_or(connection::receive(call, &mut self.transfer, buffer, flags))?;
+        let done = cancel_on(&self.socket, &mut self.watching, pending, nudges).await;
+        transferred(&self.socket, &mut self.transfer, done)
     }
 
     /// Whether [`Nudge::Stop`](crate::Nudge::Stop) has come.
@@ -205,8 +199,8 @@ impl WriteHalf {
             Ok(call) => call,
             Err(error) => return Err(refused(error, buffer)),
         };
-        let started = connection::send(call, &mut self.transfer, buffer, self.flags);
-        transferred(&self.socket, &mut self.transfer, started, 0).await
+        let pending = started_or(connection::send(call, &mut self.transfer, buffer, self.flags))?;
+        transferred(&self.socket, &mut self.transfer, pending.await)
     }
 
     /// Whether what is sent goes out at once (WSK_FLAG_NODELAY, as from the beginning), or may wait for more.
@@ -242,8 +236,8 @@ impl WriteHalf {
             Ok(call) => call,
             Err(error) => return Err(refused(error, buffer)),
         };
-        let started = connection::disconnect_with(call, &mut self.transfer, buffer);
-        transferred(&self.socket, &mut self.transfer, started, 0).await
+        let pending = started_or(connection::disconnect_with(call, &mut self.transfer, buffer))?;
+        transferred(&self.socket, &mut self.transfer, pending.await)
     }
 
     /// Resets the connection, in both directions. What was not sent is lost; receives end with the provider's status.

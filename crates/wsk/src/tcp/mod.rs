@@ -13,7 +13,7 @@ use crate::raw::NtStatus;
 use crate::raw::calls::addressed::Addressed;
 use crate::raw::op::{Payload, Pending};
 use crate::raw::socket::{ACTIVE, NUDGE_IDLE, NUDGE_STOP, RECEIVING, Socket};
-use crate::sync::Shared;
+use crate::sync::{Shared, Watching};
 use crate::wait::yield_now;
 
 mod events;
@@ -93,22 +93,28 @@ pub(crate) async fn address_of(socket: &Socket, pending: Result<Pending<Addresse
 }
 
 /// Awaits an operation, and asks for its cancellation when one of the nudges comes.
-async fn cancel_on<P: Payload>(socket: &Shared<Socket>, pending: Pending<P>, nudges: u32) -> <Pending<P> as Future>::Output {
+async fn cancel_on<P: Payload>(
+    socket: &Shared<Socket>,
+    watching: &mut Watching,
+    pending: Pending<P>,
+    nudges: u32,
+) -> <Pending<P> as Future>::Output {
     let mut pending = pin!(pending);
     poll_fn(|context| {
         if let Poll::Ready(done) = pending.as_mut().poll(context) {
             return Poll::Ready(done);
         }
         if nudges != 0 {
-            socket.reader.register(context.waker());
-            // A stop stays: it holds for all that follows.
-            let nudged = socket.take_flags(nudges & NUDGE_IDLE) | socket.flags() & nudges & NUDGE_STOP;
-            if nudged != 0 {
+            socket.reader.watch(watching, context.waker());
+            if socket.flags() & nudges != 0 {
+                // A stop stays: it holds for all that follows.
+                socket.take_flags(nudges & NUDGE_IDLE);
                 pending.cancel();
+                // It may have come back inside the cancellation, with no wake to follow.
+                return pending.as_mut().poll(context);
             }
         }
-        // It may have come back inside the cancellation, with no wake to follow.
-        pending.as_mut().poll(context)
+        Poll::Pending
     })
     .await
 }

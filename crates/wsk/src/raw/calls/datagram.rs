@@ -119,7 +119,7 @@ impl ReceiveFrom {
     /// No memory.
     pub(crate) fn ready(socket: &Shared<Socket>) -> Result<Ready<Self>, OutOfMemory> {
         let (from, control) = (RawAddress::EMPTY, ControlRoom::new());
-        Ready::new(socket.clone(), Self { buffer: None, description: NO_BYTES, from, control, flags: 0, truncated: false })
+        Ready::new(socket, Self { buffer: None, description: NO_BYTES, from, control, flags: 0, truncated: false })
     }
 
     pub(crate) fn take_buffer(&mut self) -> Option<Buffer> {
@@ -211,7 +211,7 @@ impl SendTo {
     /// No memory.
     pub(crate) fn ready(socket: &Shared<Socket>) -> Result<Ready<Self>, OutOfMemory> {
         let (to, control) = (RawAddress::EMPTY, ControlRoom::new());
-        Ready::new(socket.clone(), Self { buffer: None, description: NO_BYTES, to, control })
+        Ready::new(socket, Self { buffer: None, description: NO_BYTES, to, control })
     }
 
     pub(crate) fn take_buffer(&mut self) -> Option<Buffer> {

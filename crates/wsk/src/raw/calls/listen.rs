@@ -45,8 +45,9 @@ impl Payload for Accepting {
 /// `<= DISPATCH_LEVEL`.
 pub(crate) fn accept(call: Call<'_>, slot: &mut Option<Shared<Op<Accepting>>>) -> Result<Pending<Accepting>, OpenError> {
     let function = function!(call.WskAccept in listening | stream);
-    // Under the call's right, and later that of the operation.
-    let reserved = Reserved::new(call.enter.as_ref().ok_or(Detached)?, Kind::Connection)?;
+    // The reservation goes while a right is held, or the listener's close is not back.
+    let right = Enter::acquire(call.socket.shell())?;
+    let reserved = Reserved::new(&right, Kind::Connection)?;
     let context = reserved.context();
     let payload = Accepting { reserved: Some(reserved), socket: None, remote: RawAddress::EMPTY };
     let enter = |wsk, payload: *mut Accepting, irp| {
@@ -54,11 +55,9 @@ pub(crate) fn accept(call: Call<'_>, slot: &mut Option<Shared<Op<Accepting>>>) -
         let remote = unsafe { &raw mut (*payload).remote }.cast::<SOCKADDR>();
         enter!(function, wsk, 0, context, &raw const CONNECTION_EVENTS, null_mut(), remote, irp)
     };
-    let right = call.enter.as_ref().map(Enter::another);
     // SAFETY: context and tables live until the accepted socket's close; the address is in the payload.
     let started = unsafe { call.start(slot, payload, enter) };
     started.map_err(|(status, payload)| {
-        // The reservation goes while a right is held.
         drop(payload);
         drop(right);
         status.into()
@@ -87,10 +86,11 @@ pub(crate) fn listen(call: Call<'_>) -> Result<Pending<Bare>, NtStatus> {
 /// # IRQL
 /// `<= DISPATCH_LEVEL`.
 pub(crate) fn refill(call: &Call<'_>) -> Result<(), OpenError> {
-    let (Some(listening), Some(enter)) = (call.socket.listening(), &call.enter) else { return Err(Detached.into()) };
+    let listening = call.socket.listening().ok_or(Detached)?;
+    let enter = Enter::acquire(call.socket.shell())?;
     while listening.is_lacking() {
         // One too many goes while the right is held.
-        let left_over = listening.add(Reserved::new(enter, Kind::Connection)?).err();
+        let left_over = listening.add(Reserved::new(&enter, Kind::Connection)?).err();
         drop(left_over);
     }
     Ok(())

@@ -35,7 +35,7 @@ impl SendMessages {
     /// # Errors
     /// No memory.
     pub(crate) fn ready(socket: &Shared<Socket>) -> Result<Ready<Self>, OutOfMemory> {
-        Ready::new(socket.clone(), Self { batch: None, to: RawAddress::EMPTY, control: ControlRoom::new() })
+        Ready::new(socket, Self { batch: None, to: RawAddress::EMPTY, control: ControlRoom::new() })
     }
 
     pub(crate) fn take_batch(&mut self) -> Option<Batch> {

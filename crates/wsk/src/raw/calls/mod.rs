@@ -3,8 +3,9 @@
 //! [`open`] makes sockets; [`addressed`], [`listen`], [`inspect`], [`connection`], [`datagram`], [`messages`], [`control`] and [`events`]
 //! are what can be asked of one.
 //!
-//! [`Call`] is the proof for a socket's functions: an [`Enter`] on its binding, and a place *inside* the socket. The
-//! place is given back when the function has returned; the right goes with the operation until its IRP is back (L13).
+//! [`Call`] is the proof for a socket's functions: a place *inside* the socket, which is given back when the function has
+//! returned. Until then the socket is not closed; until its close is back, and that is after all its IRPs, its drain right
+//! keeps the binding (L13). So the data path needs no count that all sockets share; whether detach has begun is only read (L12).
 //!
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
@@ -40,7 +41,8 @@ pub(crate) mod resolve;
 /// The right to enter one function of one socket.
 pub(crate) struct Call<'a> {
     socket: &'a Shared<Socket>,
-    enter: Option<Enter>,
+    /// An operation is in flight when the function has returned.
+    in_flight: bool,
 }
 
 impl<'a> Call<'a> {
@@ -52,18 +54,18 @@ impl<'a> Call<'a> {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub(crate) fn begin(socket: &'a Shared<Socket>) -> Result<Self, Detached> {
-        let enter = Enter::acquire(socket.shell())?;
         socket.enter_inside()?;
-        Ok(Self { socket, enter: Some(enter) })
+        let call = Self { socket, in_flight: false };
+        if socket.shell().is_open() { Ok(call) } else { Err(Detached) }
     }
 
-    /// For the end of a socket: takes over a place inside, and the right to one call more while draining.
+    /// For the end of a socket: takes over a place inside, for one call more while draining.
     ///
     /// # Safety
     /// The caller holds that place, and does not give it back itself.
     pub(super) unsafe fn at_end(socket: &'a Shared<Socket>) -> Self {
-        // The socket's drain right is held as long as somebody is inside.
-        Self { socket, enter: Some(Enter::while_held(socket.shell())) }
+        socket.take_off();
+        Self { socket, in_flight: false }
     }
 
     /// Starts an operation under this right, which goes with it.
@@ -81,12 +83,8 @@ impl<'a> Call<'a> {
     ) -> Result<Pending<P>, (NtStatus, P)> {
         let wsk = self.socket.wsk();
         // SAFETY: as the caller promises.
-        let started =
-            unsafe { op::start(slot, Arming::Plain, self.socket.clone(), payload, |payload, irp| call(wsk, payload, irp)) };
-        if started.is_ok() {
-            // It is the operation's now.
-            self.enter.take().map(Enter::transfer);
-        }
+        let started = unsafe { op::start(slot, Arming::Plain, self.socket, payload, |payload, irp| call(wsk, payload, irp)) };
+        self.in_flight = started.as_ref().is_ok_and(|pending| !pending.has_landed());
         started
     }
 
@@ -103,11 +101,9 @@ impl<'a> Call<'a> {
         call: impl FnOnce(*mut WSK_SOCKET, *mut P, *mut IRP) -> NTSTATUS,
     ) -> Result<InPlace<P>, (NtStatus, Ready<P>)> {
         let wsk = self.socket.wsk();
-        // SAFETY: as the caller promises; the right goes with the operation.
+        // SAFETY: as the caller promises.
         let started = unsafe { ready.start(|payload, irp| call(wsk, payload, irp)) };
-        if started.is_ok() {
-            self.enter.take().map(Enter::transfer);
-        }
+        self.in_flight = started.as_ref().is_ok_and(|pending| !pending.has_landed());
         started.map(Pending::in_place)
     }
 
@@ -139,7 +135,7 @@ impl<'a> Call<'a> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        self.socket.leave_inside();
+        self.socket.leave_inside(self.in_flight);
     }
 }
 
@@ -185,7 +181,7 @@ unsafe fn start_client<P: Payload<Owner = Shared<Shell>>>(
     let provider = enter.provider();
     let call = |payload: *mut P, irp| call(provider, payload, irp);
     // SAFETY: as the caller promises.
-    let started = unsafe { op::start(&mut None, Arming::OnDevice(shell.device), shell.clone(), payload, call) };
+    let started = unsafe { op::start(&mut None, Arming::OnDevice(shell.device), shell, payload, call) };
     let pending = started.map_err(|(status, _)| IoError::from(status))?;
     enter.transfer();
     Ok(pending)

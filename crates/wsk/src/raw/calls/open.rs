@@ -159,7 +159,7 @@ unsafe fn start<P: Payload<Owner = Shared<Shell>>>(
     let provider = enter.provider();
     let call = |payload: *mut P, irp| call(provider, context, payload, irp);
     // SAFETY: the context lives until the socket's close; the rest is as the caller promises.
-    let started = unsafe { op::start(&mut None, Arming::OnDevice(shell.device), shell.clone(), make(reserved), call) };
+    let started = unsafe { op::start(&mut None, Arming::OnDevice(shell.device), shell, make(reserved), call) };
     match started {
         Ok(pending) => {
             enter.transfer();

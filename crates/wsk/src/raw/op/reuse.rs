@@ -39,7 +39,7 @@ impl<P: Payload> Ready<P> {
     ///
     /// # Errors
     /// [`OutOfMemory`].
-    pub(crate) fn new(owner: P::Owner, payload: P) -> Result<Self, OutOfMemory> {
+    pub(crate) fn new(owner: &P::Owner, payload: P) -> Result<Self, OutOfMemory> {
         let op = Op::new(Arming::Plain)?;
         // SAFETY: new, so not handed out.
         unsafe { op.load(owner, payload) };
@@ -125,7 +125,7 @@ impl<P: Payload, const N: usize> Stash<P, N> {
         drop(unsafe { Shared::from_raw(raw) });
     }
 
-    /// Takes an operation that can be started. One whose completion routine is on its way out stays.
+    /// Takes an operation that can be started.
     pub(crate) fn take(&self) -> Option<Ready<P>> {
         for slot in &self.0 {
             if slot.load(Ordering::Relaxed).is_null() {
