@@ -301,3 +301,34 @@ isolated! {
         });
     }
 }
+
+isolated! {
+    fn static_events_are_on_at_listeners_and_at_what_they_accept() {
+        with_bench(|bench| {
+            let wish = WSK_EVENT_CALLBACK_CONTROL {
+                NpiId: &raw const ID,
+                EventMask: WSK_EVENT_ACCEPT | WSK_EVENT_SEND_BACKLOG,
+            };
+            let (size, input, none) = (size_of_val(&wish), (&raw const wish).cast_mut().cast(), null_mut());
+            let (control, code) = (table().WskControlClient, WSK_SET_STATIC_EVENT_CALLBACKS);
+            // SAFETY: as the page has it.
+            let status = unsafe { control(client(), code, size, input, 0, none, null_mut(), null_mut()) };
+            assert_eq!(status, NtStatus::SUCCESS);
+            let record = Record::leaked();
+            let (listener, at) = listener(record.context(), &raw const LISTEN);
+            let _peer = TcpStream::connect(at).unwrap();
+            until("the accept event", || record.accepted.lock().unwrap().len() == 1);
+            let socket = accepted(record.accepted.lock().unwrap()[0]);
+            until("the backlog event", || {
+                let next = 0x1_0000 + bench.provider().stats().connections_total as usize + record.sizes.lock().unwrap().len();
+                bench.provider().set_ideal_send_backlog(next);
+                !record.sizes.lock().unwrap().is_empty()
+            });
+            for (socket, event) in [(listener, WSK_EVENT_ACCEPT), (socket, WSK_EVENT_SEND_BACKLOG)] {
+                assert_eq!(socket.events(event | WSK_EVENT_DISABLE, null_mut()), NtStatus::INVALID_PARAMETER);
+            }
+            socket.close();
+            listener.close();
+        });
+    }
+}

@@ -355,3 +355,106 @@ isolated! {
         });
     }
 }
+
+static STREAM: Both = Both(WSK_CLIENT_STREAM_DISPATCH { Listen: &raw const EVENTS, Connect: null() });
+
+struct Both(WSK_CLIENT_STREAM_DISPATCH);
+// SAFETY: never written.
+unsafe impl Sync for Both {}
+
+isolated! {
+    fn a_stream_socket_may_inspect_too() {
+        with_bench(|_| {
+            let record: &'static Record = Box::leak(Box::default());
+            let context = std::ptr::from_ref(record).cast_mut().cast();
+            let listener = socket(AF_INET, WSK_FLAG_STREAM_SOCKET, context, (&raw const STREAM.0).cast());
+            assert_eq!(listener.set(SOL_SOCKET, SO_CONDITIONAL_ACCEPT, 1).status, NtStatus::SUCCESS);
+            // The first functions of its table are where those of every table are.
+            assert_eq!(listener.bind("127.0.0.1:0").end().status, NtStatus::SUCCESS);
+            // SAFETY: a stream socket's table, which is static.
+            let table: &WSK_PROVIDER_STREAM_DISPATCH = unsafe { &*(*listener.0).Dispatch.cast() };
+            // SAFETY: as the page has it.
+            done(|irp| unsafe { (table.WskListen)(listener.0, irp) });
+            let mut at = address(any("[::]:0"));
+            // SAFETY: as the page has it.
+            done(|irp| unsafe { (table.WskGetLocalAddress)(listener.0, at.at(), irp) });
+            record.answers.lock().unwrap().push_back(WskInspectReject);
+            assert!(is_reset(&mut TcpStream::connect(at.read()).unwrap()));
+            let _peer = TcpStream::connect(at.read()).unwrap();
+            let (none, nothing) = (null_mut(), null_mut());
+            // SAFETY: as the page has it.
+            let accept = request(|irp| unsafe { (table.WskAccept)(listener.0, 0, none, null(), nothing, nothing, irp) });
+            accepted(accept.end().information).close();
+            listener.close();
+        });
+    }
+}
+
+/// Peers that come and go at random, while somebody decides about those that are pended.
+fn storm(scene: &Scene, round: u64) {
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let (at, listener, record) = (scene.at, scene.listener, scene.record);
+    std::thread::scope(|scope| {
+        let peers: Vec<_> = (0..3u64)
+            .map(|number| {
+                scope.spawn(move || {
+                    for turn in 0..60 {
+                        let peer = TcpStream::connect(at).unwrap();
+                        if (turn + number + round) % 3 == 0 {
+                            rustix::net::sockopt::set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
+                        }
+                        std::thread::sleep(Duration::from_micros((turn * 37 + number * 101) % 300));
+                    }
+                })
+            })
+            .collect();
+        let done = &done;
+        scope.spawn(move || {
+            let listener = { listener };
+            let mut at = 0;
+            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                let next = record.asked.lock().unwrap().get(at).map(|one| one.0);
+                let Some(id) = next else {
+                    std::thread::sleep(Duration::from_micros(50));
+                    continue;
+                };
+                at += 1;
+                let action = if at % 2 == 0 { WskInspectAccept } else { WskInspectReject };
+                let status = complete(listener, id, action).end().status;
+                assert!(matches!(status, NtStatus::SUCCESS | NtStatus::CONNECTION_ABORTED), "{status}");
+            }
+        });
+        peers.into_iter().for_each(|peer| peer.join().unwrap());
+        std::thread::sleep(Duration::from_millis(30));
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+}
+
+isolated! {
+    fn inspections_decisions_and_departures_race() {
+        with_bench(|bench| {
+            for round in 0..3 {
+                let scene = Scene::new();
+                scene.record.answers.lock().unwrap().extend([WskInspectPend; 180]);
+                assert_eq!(scene.listener.events(WSK_EVENT_ACCEPT, null_mut()), NtStatus::SUCCESS);
+                storm(&scene, round);
+                let asked = scene.record.asked.lock().unwrap().len();
+                assert!(asked > 0);
+                // Each is told of at most once, and none of those that were handed over.
+                let mut aborted: Vec<_> = scene.record.aborted.lock().unwrap().iter().map(|id| id.SerialNumber).collect();
+                aborted.sort_unstable();
+                let all = aborted.len();
+                aborted.dedup();
+                assert_eq!(aborted.len(), all);
+                let sockets: Vec<usize> = std::mem::take(&mut scene.record.accepted.lock().unwrap());
+                assert!(sockets.len() + all <= asked);
+                for socket in sockets.into_iter().map(accepted) {
+                    assert!(!aborted.contains(&inspect_id(socket).1.SerialNumber));
+                    socket.close();
+                }
+                scene.listener.close();
+                assert_eq!(bench.provider().stats().connections, 0);
+            }
+        });
+    }
+}

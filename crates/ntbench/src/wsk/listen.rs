@@ -28,6 +28,10 @@ impl Socket {
         let first = !inner.pumping && inner.accepts.is_empty();
         if first && self.has_arrived(&mut inner) {
             let socket = self.admit(&mut inner, &accept);
+            // There is room to inspect one more.
+            if inner.inspections.on && inner.link.ready.readable {
+                self.nudge(&mut inner, Duration::ZERO);
+            }
             drop(inner);
             return match socket {
                 Some(socket) => Outcome::Done(accept.request, NtStatus::SUCCESS, socket.address()),

@@ -1,12 +1,14 @@
 //! Winsock Kernel: a provider that registers with the bench's NMR and carries bytes over a [`transport`].
 //!
-//! From the top: [`Provider`] is what a bench has; `client` is one attached driver, `socket` one socket of its; `entry`
-//! has the functions that drivers call, which work through `listen`, `connect`, `send`, `receive`, `datagram`, `control`
-//! and `events`; `ancillary` has the control data of datagrams; `pump` moves a socket on when its endpoint is ready; `request` is an IRP in our hands, `buffer` its
-//! memory; `faults` makes all of it adverse; `transport` is the seam to the network.
+//! From the top: [`Provider`] is what a bench has, with `knobs` to turn; `client` is one attached driver, `socket` one socket
+//! of its, `state` what its lock guards; `entry` has the functions that drivers call, which work through `listen`, `inspect`
+//! (conditional accept), `connect`, `send`, `receive`, `datagram`, `resolve` (names), `control` and `events`; behind `control`
+//! are `options`, `ioctl`, `carriers` (the transports) and `descriptors` (security); `ancillary` has the control data of
+//! datagrams; `pump` moves a socket on when its endpoint is ready; `request` is an IRP in our hands, `buffer` its memory;
+//! `faults` makes all of it adverse; `transport` is the seam to the network.
 //!
 //! Lock order: a listening socket's lock before that of a connection it makes; nothing else is held with another, and
-//! none of them while a driver is called or an IRP completed.
+//! none of them while a driver is called or an IRP completed. The list of the sockets that live is locked for itself.
 
 use std::collections::HashSet;
 use std::ffi::c_void;
