@@ -22,7 +22,7 @@ use crate::log;
 use crate::wdf::{Key, KeyName, Wide};
 
 use settings::MOST_NAME;
-pub(crate) use settings::{Kind, MOST_DATAGRAM, Settings};
+pub(crate) use settings::{Kind, MOST_DATAGRAM, Settings, Target};
 use value::{Source, Text};
 
 /// How many services there are at most.

@@ -15,7 +15,7 @@ use super::session::Session;
 use crate::limits::SMALLEST_BUFFER;
 
 /// How long our FIN may take.
-const FINISH_MOST: Duration = Duration::from_secs(30);
+pub(super) const FINISH_MOST: Duration = Duration::from_secs(30);
 
 /// What becomes of what was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

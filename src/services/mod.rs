@@ -1,7 +1,7 @@
 //! The services of the driver: each listens, is limited and fails on its own.
 //!
 //! From the outside in: [`Services`] are all of them, kept going by the [`keeper`]; a [`service`] has [`place`]s where it
-//! listens; [`tcp`] gives each connection a [`session`], in which [`echo`], [`discard`] or [`chargen`] serve it; [`udp`]
+//! listens; [`tcp`] gives each connection a [`session`], in which [`echo`], [`discard`], [`chargen`] or [`forward`] serve it; [`udp`]
 //! answers datagrams.
 //! [`exchange`] is the receiving that they share, [`bell`] is what tasks wait for without taking memory.
 //!
@@ -13,6 +13,7 @@ mod chargen;
 mod discard;
 mod echo;
 mod exchange;
+mod forward;
 mod keeper;
 mod place;
 mod random;
@@ -30,8 +31,7 @@ use control_abi::Totals;
 use wsk::sync::{Event, Pool, SpinLock, tag, try_push};
 use wsk::{Binding, Executor, Lane, NtStatus, Nudge, Passive, Sleep};
 
-use crate::log;
-use crate::parameters::{Kind, SettingsList};
+use crate::parameters::SettingsList;
 use bell::Bell;
 use place::Station;
 use service::{Service, read};
@@ -61,10 +61,6 @@ impl Services {
     pub(crate) fn new(settings: &SettingsList) -> Result<Self, NtStatus> {
         let mut list = Vec::new_in(Pool);
         for settings in settings {
-            if settings.kind == Kind::Forward {
-                log!("{}: this driver has no forwarder: left out", settings.name);
-                continue;
-            }
             let service = Box::try_new_in(Service::new(*settings)?, Pool).map_err(|_| NtStatus::INSUFFICIENT_RESOURCES)?;
             try_push(&mut list, service)?;
         }

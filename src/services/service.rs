@@ -4,7 +4,7 @@
 //! `<= DISPATCH_LEVEL`.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use allocator_api2::vec::Vec;
 use service_limits::rate::{self, Limiter};
@@ -27,6 +27,8 @@ pub(crate) struct Service {
     /// How often it answers one source, if it answers datagrams.
     pub(super) limiter: Option<SpinLock<SourceLimiter>>,
     pub(super) random: AtomicU64,
+    /// Whether the target of a forwarder could not be reached last time.
+    pub(super) target_away: AtomicBool,
 }
 
 /// Answers per source, in memory that is there from the beginning.
@@ -92,6 +94,7 @@ impl Service {
             places: Vec::new_in(Pool),
             limiter,
             random: AtomicU64::new(random::seed(0)),
+            target_away: AtomicBool::new(false),
         };
         if settings.protocols.tcp {
             service.add_places(Protocol::Tcp)?;

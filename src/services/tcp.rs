@@ -13,7 +13,7 @@ use wsk::{AcceptError, Binding, Either, Lane, Sleep, SpawnError, TcpListener, Tc
 use super::place::{Served, Station, Waited, wait};
 use super::service::count;
 use super::session::Session;
-use super::{chargen, discard, echo};
+use super::{chargen, discard, echo, forward};
 use crate::log;
 use crate::parameters::Kind;
 
@@ -73,8 +73,10 @@ fn spawn(session: Session, mut stream: TcpStream) -> Result<(), SpawnError> {
             session.over(pin!(chargen::serve(stream, &session))).await;
             drop(session);
         }),
-        // No such service is made.
-        Kind::Forward => Err(SpawnError::Ending),
+        Kind::Forward => executor.spawn(Lane::Dispatch, async move {
+            session.over(pin!(forward::serve(stream, &session))).await;
+            drop(session);
+        }),
     };
     spawned.map(drop)
 }
