@@ -134,7 +134,7 @@ pub struct WSK_EXTENSION_CONTROL_OUT {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct WSK_TRANSPORT {
-    pub Version: u32,
+    pub Version: u16,
     pub SocketType: u16,
     pub Protocol: u32,
     pub AddressFamily: u16,
@@ -469,6 +469,6 @@ const _: () = {
     assert!(size_of::<WSK_PROVIDER_CONNECTION_DISPATCH>() == 104);
     assert!(size_of::<WSK_PROVIDER_DATAGRAM_DISPATCH>() == 64);
     assert!(size_of::<WSK_PROVIDER_STREAM_DISPATCH>() == 120);
-    assert!(size_of::<WSK_TRANSPORT>() == 32);
+    assert!(size_of::<WSK_TRANSPORT>() == 28);
     assert!(size_of::<SOCKADDR_IN6>() == 28);
 };

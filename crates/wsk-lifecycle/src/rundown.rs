@@ -203,6 +203,17 @@ impl Rundown {
         debug_assert!(before & PHASE != DONE && before > PHASE, "a right out of nothing");
     }
 
+    /// Grants one more right to somebody who may hold none: the completion of an operation that was parked (L35). `false` if it
+    /// is over; until that is decided, whoever decides finds this right.
+    ///
+    /// # IRQL
+    /// Any.
+    #[must_use]
+    pub fn try_acquire_more(&self, right: Right) -> bool {
+        let more = |word: u64| matches!(word & PHASE, OPEN | DRAINING).then(|| word + right.unit());
+        self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, more).is_ok()
+    }
+
     /// Gives a right back.
     ///
     /// # IRQL

@@ -118,6 +118,27 @@ fn l18_a_socket_made_and_closed_against_detach_and_a_late_call() {
 }
 
 #[test]
+fn l35_what_comes_for_a_parked_call_goes_back_before_the_end_or_not_at_all() {
+    model(|| {
+        let binding = Binding::open();
+        let (late, caller) = (binding.clone(), binding.clone());
+        let late = thread::spawn(move || {
+            if late.rundown.try_acquire_more(Right::Drain) {
+                late.in_provider.fetch_add(1, Ordering::Relaxed);
+                assert_eq!(late.completions.load(Ordering::Acquire), 0, "given back after completion");
+                late.in_provider.fetch_sub(1, Ordering::Relaxed);
+                late.finish(late.rundown.release(Right::Drain));
+            }
+        });
+        let caller = thread::spawn(move || caller.call());
+        let pending = binding.detach();
+        late.join().unwrap();
+        caller.join().unwrap();
+        binding.check(pending);
+    });
+}
+
+#[test]
 fn l09_open_against_detach_stays_shut_or_was_open() {
     model(|| {
         let binding = Arc::new(Binding::default());

@@ -9,7 +9,10 @@
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 #![no_std]
 
+mod control;
 mod failure;
+mod resolve;
+mod runtime;
 mod tcp;
 mod tcp_connect;
 mod tcp_inspect;
@@ -54,6 +57,9 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    control: transports, change, change_at_detach, descriptors, descriptor_at_detach;
+    resolve: addresses, refusals, names, dropped, once;
+    runtime: join, abort, lost, limits, flood, until_detach;
     tcp: echo_once;
     tcp_connect: greet_once, bound, unbound, stream_socket, with_data, report, report_in_steps, dropped, dropped_in_steps, ends;
     tcp_listen: by_event, whichever, static_event, refuses, inherits, dropped, both_families, one_family, address_in_use,

@@ -271,6 +271,12 @@ impl DrainRight {
         Self(shell.clone())
     }
 
+    /// As [`while_held`](Self::while_held), for somebody who may hold none, because its operation was parked (L35): none is
+    /// given once the end has been decided.
+    pub(super) fn unless_ended(shell: &Shared<Shell>) -> Option<Self> {
+        shell.rundown.try_acquire_more(Right::Drain).then(|| Self(shell.clone()))
+    }
+
     pub(super) fn table(&self) -> &SpinLock<SocketTable> {
         &self.0.context().table
     }

@@ -53,12 +53,13 @@ impl Place {
         Ok(Self(Box::try_new_in(held, GivenPool::default())?))
     }
 
-    /// The provider has made a list. The caller holds a right to the binding.
-    pub(crate) fn take(mut self, list: NonNull<ADDRINFOEXW>, shell: &Shared<Shell>) -> GivenList {
+    /// The provider has made a list. One that comes for a call that failed (L35), when the binding has ended, cannot be given
+    /// back any more: no function of the provider's may be entered then (L20).
+    pub(crate) fn take(mut self, list: NonNull<ADDRINFOEXW>, shell: &Shared<Shell>) -> Option<GivenList> {
         self.0.list = list.as_ptr();
-        self.0.right = Some(DrainRight::while_held(shell));
+        self.0.right = Some(DrainRight::unless_ended(shell)?);
         // INVARIANT: just stored.
-        GivenList(Some(self.0))
+        Some(GivenList(Some(self.0)))
     }
 }
 

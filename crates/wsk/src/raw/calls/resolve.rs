@@ -71,7 +71,7 @@ impl Payload for Question {
             && let Some(list) = NonNull::new(self.result)
             && let Some(place) = self.place.take()
         {
-            self.list = Some(place.take(list, &self.shell));
+            self.list = place.take(list, &self.shell);
         }
     }
 }
