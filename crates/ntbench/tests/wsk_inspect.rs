@@ -458,3 +458,21 @@ isolated! {
         });
     }
 }
+
+isolated! {
+    fn only_so_many_are_inspected_at_a_time() {
+        with_bench(|_| {
+            let scene = Scene::new();
+            let peers: Vec<_> = (0..257).map(|_| TcpStream::connect(scene.at).unwrap()).collect();
+            let asked = || scene.record.asked.lock().unwrap().len();
+            until("the inspections", || asked() == 256);
+            pause();
+            assert_eq!(asked(), 256);
+            let first = accepted(scene.accept().end().information);
+            until("the last one", || asked() == 257);
+            first.close();
+            scene.listener.close();
+            drop(peers);
+        });
+    }
+}
