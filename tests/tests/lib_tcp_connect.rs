@@ -93,6 +93,40 @@ isolated! {
     }
 
     #[test]
+    fn lib_tcp_connect_by_a_stream_socket() {
+        greets("tcp_connect_stream_socket");
+    }
+
+    #[test]
+    fn lib_tcp_connect_with_data() {
+        let (target, host) = hosts::serve(|mut stream, _| hosts::hear_last(&mut stream, "hello, world"));
+        let run = exercise("tcp_connect_with_data", target);
+        host.join().expect("the host's side");
+        run.expect_ok_and_unload();
+    }
+
+    #[test]
+    fn lib_tcp_connect_with_data_where_the_provider_cannot_gives_the_buffer_back() {
+        let not_there = Action::Fail(NtStatus::NOT_SUPPORTED);
+        answers("tcp_connect_with_data", Function::ConnectEx, not_there, "NotSupported");
+    }
+
+    #[test]
+    fn lib_tcp_connect_with_data_refused_gives_the_buffer_back() {
+        let run = exercise("tcp_connect_with_data", hosts::nobody());
+        assert_eq!(run.said("answer"), "Refused");
+        run.expect_ok_and_unload();
+    }
+
+    #[test]
+    fn lib_tcp_connect_with_data_completed_before_the_return() {
+        let (target, host) = hosts::serve(|mut stream, _| hosts::hear_last(&mut stream, "hello, world"));
+        let run = with_fault("tcp_connect_with_data", target, Function::ConnectEx, Action::BeforeReturn);
+        host.join().expect("the host's side");
+        run.expect_ok_and_unload();
+    }
+
+    #[test]
     fn lib_tcp_connect_refused_is_told_from_other_errors() {
         let run = exercise("tcp_connect_report", hosts::nobody());
         assert_eq!(run.said("answer"), "Err(Refused)");

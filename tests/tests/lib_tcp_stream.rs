@@ -4,9 +4,11 @@ mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ntbench::wsk::{Action, Faults, Function, Rule, When};
+use ntbench::wsk::{Action, Faults, Function, Moment, Rule, Step, When};
 use ntbench::{NtStatus, Value};
 use support::exercise::{Exercise, exercise, exercise_on, exercise_rig};
 use support::hosts::{end, hear, hear_last, listener, next, say, serve};
@@ -200,6 +202,45 @@ isolated! {
             stream
         });
         let run = exercise("tcp_stream_events", target);
+        run.expect_ok();
+        drop(host.join().expect("the host's side"));
+        run.unload_clean();
+    }
+
+    #[test]
+    fn lib_tcp_stream_an_event_is_switched_off_while_it_is_under_way() {
+        let (target, host) = serve(|mut stream, _| {
+            hear(&mut stream, "go");
+            say(&mut stream, "one");
+            stream
+        });
+        let rig = exercise_rig(config());
+        let blocked = Arc::new(AtomicBool::new(true));
+        let hold = Arc::clone(&blocked);
+        rig.bench().provider().on_step(move |step| {
+            while step == (Step { function: Function::ReceiveEvent, moment: Moment::Enter }) && hold.load(Ordering::Acquire) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let run = exercise_on(&rig, "tcp_stream_disabling", target);
+        run.said("blocked");
+        blocked.store(false, Ordering::Release);
+        run.expect_ok();
+        drop(host.join().expect("the host's side"));
+        run.unload_clean();
+    }
+
+    #[test]
+    fn lib_tcp_stream_backlogs_are_asked_for_and_told() {
+        let (target, host) = serve(|mut stream, _| {
+            say(&mut stream, "five!");
+            stream
+        });
+        let run = exercise("tcp_stream_backlogs", target);
+        run.said("waiting");
+        run.bench().provider().set_ideal_send_backlog(123_456);
+        run.said("again");
+        run.bench().provider().set_ideal_send_backlog(1 << 20);
         run.expect_ok();
         drop(host.join().expect("the host's side"));
         run.unload_clean();

@@ -66,7 +66,7 @@ scenarios! {
         stream_socket, stream_socket_by_event, ends;
     tcp_inspect: accepts, accepts_by_event, decides, aborted, too_many, report, verdict_dropped, ends, not_conditional;
     tcp_stream: halves_at_once, full_duplex, one_half_goes, reader_stays, abort, finish_with, exact, drain, backlogs, events,
-        static_events, pipeline, pipeline_dropped, silence, ends;
+        static_events, disabling, pipeline, pipeline_dropped, silence, ends;
     zero_copy: echo, tight, copies, vectors, bound, hold, queue, dropped, forward;
     udp: echo, dual, truncated, in_flight, batch, fixed, options, control, segments;
 }

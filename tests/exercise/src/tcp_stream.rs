@@ -184,6 +184,22 @@ pub(crate) async fn events(binding: &Binding, target: SocketAddr) -> Outcome {
     expect(heard.filled() == b"two", "what the event told of")
 }
 
+/// The receive event is switched off while it is under way: without an IRP that is said, with one it is waited for.
+pub(crate) async fn disabling(binding: &Binding, target: SocketAddr) -> Outcome {
+    let mut stream = connected(binding, target).await?;
+    expect(stream.enable_events().doing("enable")?, "events")?;
+    stream.send(text("go")?).await.doing("send")?;
+    // By then the event is under way, and is held there.
+    pause(100).await?;
+    let begun = stream.begin_disable_event(Event::Receive).doing("disable")?;
+    expect(begun == Disabling::UnderWay, "a callback under way")?;
+    let mut disabling = core::pin::pin!(stream.disable_event(Event::Receive));
+    let early = timeout(Duration::from_millis(50), disabling.as_mut()).await;
+    expect(early.is_err(), "a wait for the callback")?;
+    say("tcp_stream_disabling", "blocked");
+    disabling.await.doing("disable")
+}
+
 /// Events are on without being switched on, and stay on.
 pub(crate) async fn static_events(binding: &Binding, target: SocketAddr) -> Outcome {
     let mut stream = connected(binding, target).await?;
