@@ -193,6 +193,7 @@ pub(crate) async fn disabling(binding: &Binding, target: SocketAddr) -> Outcome 
     pause(100).await?;
     let begun = stream.begin_disable_event(Event::Receive).doing("disable")?;
     expect(begun == Disabling::UnderWay, "a callback under way")?;
+    expect(stream.enable_events().doing("enable again")?, "events")?;
     let mut disabling = core::pin::pin!(stream.disable_event(Event::Receive));
     let early = timeout(Duration::from_millis(50), disabling.as_mut()).await;
     expect(early.is_err(), "a wait for the callback")?;
