@@ -135,6 +135,14 @@ isolated! {
     }
 
     #[test]
+    fn lib_tcp_inspect_verdict_whose_future_is_dropped_is_not_cancelled() {
+        let run = with_verdict("tcp_inspect_verdict_stays", Action::Never);
+        let peer = comes(run.at());
+        run.expect_ok_and_unload();
+        let _ = peer.join();
+    }
+
+    #[test]
     fn lib_tcp_inspect_ends_at_unload() {
         let run = exercise("tcp_inspect_ends", NO_TARGET);
         let address = run.at();

@@ -132,6 +132,15 @@ pub(crate) async fn verdict_dropped(binding: &Binding, _: SocketAddr) -> Outcome
     take(&mut listener, inspected).await
 }
 
+/// A verdict on its way that nobody waits for is not taken back: it stays in flight.
+pub(crate) async fn verdict_stays(binding: &Binding, _: SocketAddr) -> Outcome {
+    let mut listener = listening(binding, "tcp_inspect_verdict_stays", 2).await?;
+    let inspection = listener.inspect().await.doing("inspect")?;
+    expect(timeout(Duration::from_millis(20), inspection.accept()).await.is_err(), "a verdict on its way")?;
+    pause(50).await?;
+    expect(binding.work().in_flight == 1, "a verdict that is still on its way")
+}
+
 /// Requests at every stage, and somebody who waits for more, until the binding ends.
 pub(crate) async fn ends(binding: &Binding, _: SocketAddr) -> Outcome {
     let mut listener = listening(binding, "tcp_inspect_ends", 2).await?;
