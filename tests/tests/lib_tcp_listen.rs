@@ -152,6 +152,14 @@ isolated! {
     }
 
     #[test]
+    fn lib_tcp_listener_that_outlives_its_binding_has_no_reserves() {
+        let run = exercise("tcp_listen_kept", NO_TARGET);
+        drop(peer::connect(run.at()).expect("a connection"));
+        run.unload_clean();
+        run.expect_ok();
+    }
+
+    #[test]
     fn lib_tcp_accepts_end_when_the_provider_departs() {
         let run = exercise("tcp_listen_ends", NO_TARGET);
         let _stream = peer::connect(run.at()).expect("a connection");

@@ -63,7 +63,7 @@ scenarios! {
     tcp: echo_once;
     tcp_connect: greet_once, bound, unbound, stream_socket, with_data, report, report_in_steps, dropped, dropped_in_steps, ends;
     tcp_listen: by_event, whichever, static_event, refuses, inherits, dropped, both_families, one_family, address_in_use,
-        stream_socket, stream_socket_by_event, ends;
+        stream_socket, stream_socket_by_event, ends, kept;
     tcp_inspect: accepts, accepts_by_event, decides, aborted, too_many, report, verdict_dropped, verdict_stays, ends, not_conditional;
     tcp_stream: halves_at_once, full_duplex, one_half_goes, reader_stays, abort, finish_with, exact, drain, backlogs, events,
         static_events, disabling, pipeline, pipeline_dropped, silence, ends;

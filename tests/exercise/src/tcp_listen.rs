@@ -171,3 +171,13 @@ pub(crate) async fn ends(binding: &Binding, _: SocketAddr) -> Outcome {
     expect(outcome == Err(OpenError::Detached), "the end of the accept by event")?;
     expect(accepting.await.doing("join")? == Err(OpenError::Detached), "the end of the pending accept")
 }
+
+/// A listener whose owner keeps it long after the binding has gone: its reserves went with its close.
+pub(crate) async fn kept(binding: &Binding, _: SocketAddr) -> Outcome {
+    let mut listener = listening(binding, "tcp_listen_kept", &ListenOptions::new().by_event(8)).await?;
+    binding.ended().await.doing("wait for the end")?;
+    pause(300).await?;
+    expect(listener.accept().await.map(drop) == Err(OpenError::Detached), "the end")?;
+    drop(listener);
+    Ok(())
+}
