@@ -198,6 +198,11 @@ where
         self.closed = true;
     }
 
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// After the close: the next list that nobody else will give back.
     pub fn abandoned(&mut self) -> Option<T> {
         if let Some(taken) = self.take() {

@@ -33,7 +33,7 @@ pub use error::{
 };
 pub use raw::inspections::InspectionId;
 pub use raw::wide::Text;
-pub use raw::{Batch, Buffer, Chain, Device, Indication, NtStatus};
+pub use raw::{Batch, Buffer, Chain, Datagram, Datagrams, Device, Indication, NtStatus};
 pub use resolve::{AddressList, Hints, Name, NameHints, Protocol, ResolveError, resolve, resolve_name};
 pub use security::SecurityDescriptor;
 pub use signal::{Signal, Wait};
@@ -43,8 +43,8 @@ pub use tcp::{
     PipelineError, ReadHalf, TcpListener, TcpSocket, TcpStream, WriteHalf,
 };
 pub use transports::{Transport, Transports, TransportsChanged};
-pub use udp::{BatchError, BindOptions, Cast, Received, Sent, UdpSocket};
+pub use udp::{BatchError, BindOptions, Cast, DatagramIndications, ForwardError, Received, Sent, UdpSocket};
 pub use wait::{Either, TimeoutError, first, now, timeout, yield_now};
-pub use wsk_cmsg::{Control, Ecn, PacketInfo};
+pub use wsk_cmsg::{Control, Ecn, Message, Messages, PacketInfo};
 pub use wsk_lifecycle::registration::State;
 pub use wsk_lifecycle::rundown;

@@ -12,9 +12,9 @@ use wsk_sys::{
     WSK_DATAGRAM_INDICATION, WSK_FLAG_ABORTIVE,
 };
 
-use super::NtStatus;
 use super::listen_events::LISTEN_EVENTS;
 use super::socket::{ENDED, GONE, READABLE, RESET, Socket};
+use super::{NtStatus, datagrams};
 use crate::sync::Shared;
 
 pub(super) static CONNECTION_EVENTS: WSK_CLIENT_CONNECTION_DISPATCH = WSK_CLIENT_CONNECTION_DISPATCH {
@@ -91,7 +91,8 @@ unsafe extern "C" fn on_send_backlog(context: *mut c_void, ideal: wdk_sys::SIZE_
 }
 
 /// [`WskReceiveFromEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_receive_from_event):
-/// takes the datagrams, and lets them go.
+/// keeps the datagrams while there is room, and drops them when there is none. Where nobody wants them they stay with the
+/// provider, which switches the event off, unless it is on for all sockets.
 ///
 /// # Safety
 /// `context` is that of a socket whose close has not completed.
@@ -101,8 +102,15 @@ unsafe extern "C" fn on_send_backlog(context: *mut c_void, ideal: wdk_sys::SIZE_
 unsafe extern "C" fn on_receive_from(context: *mut c_void, _flags: u32, indication: *mut WSK_DATAGRAM_INDICATION) -> NTSTATUS {
     // SAFETY: as the caller promises; table and close IRP hold references.
     let socket = unsafe { Shared::<Socket>::clone_raw(context.cast_const().cast()) };
-    if indication.is_null() {
-        socket.raise(GONE);
+    let Some(list) = NonNull::new(indication) else {
+        socket.end(GONE | READABLE);
+        return NtStatus::SUCCESS.0;
+    };
+    // SAFETY: it is being indicated.
+    let (datagrams, bytes) = unsafe { datagrams::count(list) };
+    if socket.keep(list.cast(), bytes) {
+        socket.raise(READABLE);
+        return NtStatus::PENDING.0;
     }
-    NtStatus::SUCCESS.0
+    if socket.miss(datagrams) { NtStatus::SUCCESS.0 } else { NtStatus::DATA_NOT_ACCEPTED.0 }
 }

@@ -20,6 +20,7 @@ pub(crate) mod calls;
 mod chain;
 mod chunks;
 pub(crate) mod client;
+mod datagrams;
 #[cfg(feature = "driver")]
 pub(crate) mod entry;
 pub(crate) mod events;
@@ -44,6 +45,7 @@ pub(crate) mod wide;
 
 pub use batch::Batch;
 pub use chain::Chain;
+pub use datagrams::{Datagram, Datagrams};
 pub use indication::Indication;
 pub use irp::Device;
 pub use mdl::Buffer;

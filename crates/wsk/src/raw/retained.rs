@@ -19,6 +19,7 @@ use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::mem::{ManuallyDrop, offset_of};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use allocator_api2::vec::Vec;
 use wsk_lifecycle::retention::{Place, PlaceId, Retention};
@@ -50,6 +51,8 @@ pub(crate) type Release = unsafe fn(*mut WSK_SOCKET, NonNull<c_void>);
 pub(super) struct Retained {
     kit: SpinLock<Option<Kit>>,
     flush: Node,
+    /// Datagrams that came when there was no room.
+    missed: AtomicU32,
 }
 
 /// What a socket needs that keeps lists.
@@ -102,7 +105,7 @@ pub(crate) struct Named {
 
 impl Retained {
     pub(super) const fn new() -> Self {
-        Self { kit: SpinLock::new(None), flush: Node::new(flush) }
+        Self { kit: SpinLock::new(None), flush: Node::new(flush), missed: AtomicU32::new(0) }
     }
 }
 
@@ -161,6 +164,26 @@ impl Shared<Socket> {
             _ => {}
         }
         kept
+    }
+
+    /// Datagrams were not kept: counts them if that was for lack of room. `false` if nobody wants them.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub(super) fn miss(&self, datagrams: u32) -> bool {
+        let wanted = self.retained.kit.lock().as_ref().is_some_and(|kit| !kit.retention.is_closed());
+        if wanted {
+            self.retained.missed.fetch_add(datagrams, Ordering::Relaxed);
+        }
+        wanted
+    }
+
+    /// How many datagrams were missed.
+    ///
+    /// # IRQL
+    /// Any.
+    pub(crate) fn missed(&self) -> u32 {
+        self.retained.missed.load(Ordering::Relaxed)
     }
 
     /// The next list, in the order in which they came.

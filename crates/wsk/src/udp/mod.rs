@@ -11,8 +11,9 @@ use wsk_cmsg::{Control, Family};
 
 use crate::error::{BindError, IoError, OpenError, TransferError};
 use crate::raw::address::RawAddress;
-use crate::raw::calls::datagram::{self, ReceiveFrom, SendTo};
+use crate::raw::calls::datagram::{self, ReceiveFrom};
 use crate::raw::calls::messages::SendMessages;
+use crate::raw::calls::send_to::{self, SendTo};
 use crate::raw::calls::{Call, addressed};
 use crate::raw::op::{Back, Ready, Stash};
 use crate::raw::socket::{Kind, SocketHandle};
@@ -22,11 +23,15 @@ use crate::sync::Shared;
 use crate::sync::shared::tagged;
 use crate::tcp::{self, Addresses, address_of, finish};
 use crate::{Binding, Detached, yield_now};
+use load::Load;
 
 mod batch;
+mod indications;
+mod load;
 mod options;
 
 pub use batch::{BatchError, Sent};
+pub use indications::{DatagramIndications, ForwardError};
 pub use options::BindOptions;
 
 /// How many operations may complete at once, one after the other, before a task lets others run.
@@ -53,6 +58,8 @@ struct Inner {
     with_control: AtomicBool,
     /// The provider has no WskSendMessages.
     single_only: AtomicBool,
+    /// Datagrams were, or are, taken by the event.
+    indicated: AtomicBool,
     /// Operations since somebody last let others run. A count that is off by some does no harm.
     streak: AtomicU8,
     receives: Stash<ReceiveFrom, KEPT>,
@@ -145,6 +152,7 @@ impl UdpSocket {
             fixed_v4: AtomicBool::new(family == tcp::Family::V4),
             with_control: AtomicBool::new(false),
             single_only: AtomicBool::new(false),
+            indicated: AtomicBool::new(false),
             streak: AtomicU8::new(0),
             receives: Stash::new(),
             sends: Stash::new(),
@@ -272,23 +280,24 @@ impl UdpSocket {
         self.send_any(buffer, None, control)
     }
 
-    async fn send_any(&self, buffer: Buffer, to: Option<SocketAddr>, control: &Control) -> Result<Buffer, TransferError> {
+    async fn send_any<L: Load>(&self, load: L, to: Option<SocketAddr>, control: &Control) -> Result<L, L::Error> {
         self.pace().await;
         let to = match self.0.reachable(to) {
             Ok(to) => to,
-            Err(error) => return Err(TransferError { error, buffer: Some(buffer) }),
+            Err(error) => return Err(L::failed(error, Some(load))),
         };
         let started = match self.start_send(to, control) {
-            Ok((call, ready)) => datagram::send_to(call, ready, buffer, to),
-            Err(error) => return Err(TransferError { error, buffer: Some(buffer) }),
+            Ok((call, ready)) => send_to::send_to(call, ready, load.into_body(), to),
+            Err(error) => return Err(L::failed(error, Some(load))),
         };
-        let pending = started.map_err(|(status, buffer)| TransferError { error: status.into(), buffer })?;
-        let mut back = pending.await.map_err(|status| TransferError { error: self.ended(status), buffer: None })?;
-        let (status, buffer) = (back.status, back.payload().take_buffer());
+        let pending = started.map_err(|(status, body)| L::failed(status.into(), body.and_then(L::from_body)))?;
+        let awaited = if L::IS_KEPT { self.unless_ended(pending).await } else { pending.await };
+        let mut back = awaited.map_err(|status| L::failed(self.ended(status), None))?;
+        let (status, body) = (back.status, back.payload().take_body());
         self.0.sends.put(back);
-        match (status.ok(), buffer) {
-            (Ok(()), Some(buffer)) => Ok(buffer),
-            (_, buffer) => Err(TransferError { error: self.ended(status), buffer }),
+        match (status.ok(), body.and_then(L::from_body)) {
+            (Ok(()), Some(load)) => Ok(load),
+            (_, load) => Err(L::failed(self.ended(status), load)),
         }
     }
 

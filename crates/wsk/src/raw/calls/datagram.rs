@@ -6,19 +6,23 @@
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
+use core::ffi::c_void;
 use core::net::SocketAddr;
-use core::ptr::null_mut;
+use core::ptr::{NonNull, null_mut};
 
-use wdk_sys::ULONG;
+use wdk_sys::{NTSTATUS, ULONG};
 use wsk_cmsg::{Control, Family};
 use wsk_sys::WSK_CONTROL_SOCKET_TYPE::WskIoctl;
-use wsk_sys::{CMSGHDR, IOC_IN, IOC_WSK, MSG_BCAST, MSG_MCAST, MSG_TRUNC, SOCKADDR, SOCKADDR_IN, SOCKADDR_IN6, WSK_BUF};
+use wsk_sys::{
+    CMSGHDR, IOC_IN, IOC_WSK, MSG_BCAST, MSG_MCAST, MSG_TRUNC, SOCKADDR, SOCKADDR_IN, SOCKADDR_IN6, WSK_BUF,
+    WSK_PROVIDER_DATAGRAM_DISPATCH, WSK_SOCKET,
+};
 
 use super::addressed::Addressed;
 use super::{Call, enter, function};
 use crate::raw::address::RawAddress;
 use crate::raw::op::{InPlace, Payload, Pending, Ready};
-use crate::raw::socket::Socket;
+use crate::raw::socket::{Kind, Socket};
 use crate::raw::{Buffer, NtStatus};
 use crate::sync::{OutOfMemory, Shared};
 
@@ -149,7 +153,7 @@ impl ReceiveFrom {
     }
 }
 
-const NO_BYTES: WSK_BUF = WSK_BUF { Mdl: null_mut(), Offset: 0, Length: 0 };
+pub(super) const NO_BYTES: WSK_BUF = WSK_BUF { Mdl: null_mut(), Offset: 0, Length: 0 };
 
 /// [`WskReceiveFrom`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_receive_from) into all of the
 /// buffer; `with_control` has the control data too.
@@ -187,72 +191,30 @@ pub(crate) fn receive_from(
     started.map_err(|(status, mut ready)| (status, ready.payload().take_buffer()))
 }
 
-/// The sending of a datagram.
-pub(crate) struct SendTo {
-    buffer: Option<Buffer>,
-    description: WSK_BUF,
-    to: RawAddress,
-    control: ControlRoom,
-}
-
-// SAFETY: the description points to the buffer beside it.
-unsafe impl Send for SendTo {}
-
-impl Payload for SendTo {
-    type Owner = Shared<Socket>;
-
-    fn completed(&mut self, _: NtStatus, _: usize) {}
-}
-
-impl SendTo {
-    /// Makes the operation.
-    ///
-    /// # Errors
-    /// No memory.
-    pub(crate) fn ready(socket: &Shared<Socket>) -> Result<Ready<Self>, OutOfMemory> {
-        let (to, control) = (RawAddress::EMPTY, ControlRoom::new());
-        Ready::new(socket, Self { buffer: None, description: NO_BYTES, to, control })
-    }
-
-    pub(crate) fn take_buffer(&mut self) -> Option<Buffer> {
-        self.buffer.take()
-    }
-
-    /// Where the control data goes.
-    pub(crate) fn control(&mut self) -> &mut ControlRoom {
-        &mut self.control
-    }
-}
-
-/// [`WskSendTo`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_send_to) of what is filled, with
-/// the control data that the operation has; without an address to where the socket's fixed one says.
+/// Has a datagram socket keep what its receive event brings; see [`Shared::retain`].
 ///
 /// # Errors
-/// No arming; the buffer comes back.
+/// [`OutOfMemory`].
 ///
 /// # IRQL
 /// `<= DISPATCH_LEVEL`.
-pub(crate) fn send_to(
-    call: Call<'_>,
-    mut ready: Ready<SendTo>,
-    buffer: Buffer,
-    to: Option<SocketAddr>,
-) -> Result<InPlace<SendTo>, (NtStatus, Option<Buffer>)> {
-    let function = function!(call.WskSendTo in datagram);
-    let payload = ready.payload();
-    payload.description = buffer.content();
-    payload.buffer = Some(buffer);
-    if let Some(to) = to {
-        payload.to.set(to);
+pub(crate) fn retain(socket: &Shared<Socket>, lists: u16, bytes: usize) -> Result<(), OutOfMemory> {
+    if socket.kind() != Kind::Datagram {
+        return Ok(());
     }
-    let enter = |wsk, payload: *mut SendTo, irp| {
-        // SAFETY: the payload stays until the IRP is back; no reference outlives this closure.
-        let payload = unsafe { &mut *payload };
-        let address = if to.is_some() { (&raw mut payload.to).cast::<SOCKADDR>() } else { null_mut() };
-        let (length, control) = payload.control.for_sending();
-        enter!(function, wsk, &raw mut payload.description, 0, address, length, control, irp)
-    };
-    // SAFETY: everything is in the payload.
-    let started = unsafe { call.start_in_place(ready, enter) };
-    started.map_err(|(status, mut ready)| (status, ready.payload().take_buffer()))
+    // SAFETY: the function is that of the socket's kind.
+    unsafe { socket.retain(lists, bytes, release, false) }
+}
+
+/// # Safety
+/// As [`Release`](crate::raw::retained::Release) says, of a datagram socket.
+/// [`WskRelease`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_release_datagram_indication_list)
+///
+/// # IRQL
+/// `<= DISPATCH_LEVEL`.
+unsafe fn release(wsk: *mut WSK_SOCKET, list: NonNull<c_void>) {
+    // SAFETY: an open datagram socket, whose table is this.
+    let table = unsafe { &*(*wsk).Dispatch.cast::<WSK_PROVIDER_DATAGRAM_DISPATCH>() };
+    // There is nothing to be done about a refusal.
+    let _: NTSTATUS = enter!(table.WskRelease, wsk, list.as_ptr().cast());
 }

@@ -1,7 +1,7 @@
 //! The provider's functions, each behind the right that it needs (L12): there is no other way to its tables.
 //!
-//! [`open`] makes sockets; [`addressed`], [`listen`], [`inspect`], [`connection`], [`datagram`], [`messages`], [`control`] and [`events`]
-//! are what can be asked of one.
+//! [`open`] makes sockets; [`addressed`], [`listen`], [`inspect`], [`connection`], [`datagram`], [`send_to`], [`messages`],
+//! [`control`] and [`events`] are what can be asked of one.
 //!
 //! [`Call`] is the proof for a socket's functions: a place *inside* the socket, which is given back when the function has
 //! returned. Until then the socket is not closed; until its close is back, and that is after all its IRPs, its drain right
@@ -37,6 +37,7 @@ pub(crate) mod listen;
 pub(crate) mod messages;
 pub(crate) mod open;
 pub(crate) mod resolve;
+pub(crate) mod send_to;
 
 /// The right to enter one function of one socket.
 pub(crate) struct Call<'a> {

@@ -85,6 +85,18 @@ impl<P: Payload> Back<P> {
 /// An operation in flight, as a future that leaves the payload where it is. Dropping it is dropping the [`Pending`].
 pub(crate) struct InPlace<P: Payload>(pub(super) Pending<P>);
 
+impl<P: Payload> InPlace<P> {
+    /// Whether the call failed without giving its IRP back (L35).
+    pub(crate) fn is_parked(&self) -> bool {
+        self.0.is_parked()
+    }
+
+    /// Asks for cancellation; the future is still to be awaited.
+    pub(crate) fn cancel(&self) {
+        self.0.cancel();
+    }
+}
+
 impl<P: Payload> Future for InPlace<P> {
     /// The error is that of a call that failed without giving its IRP back (L35).
     type Output = Result<Back<P>, NtStatus>;
