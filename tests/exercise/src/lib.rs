@@ -10,6 +10,7 @@
 #![no_std]
 
 mod control;
+mod datagrams;
 mod failure;
 mod resolve;
 mod runtime;
@@ -19,6 +20,7 @@ mod tcp_inspect;
 mod tcp_listen;
 mod tcp_stream;
 mod udp;
+mod udp_adverse;
 mod wire;
 mod zero_copy;
 
@@ -68,6 +70,8 @@ scenarios! {
     tcp_stream: halves_at_once, full_duplex, one_half_goes, reader_stays, abort, finish_with, exact, drain, backlogs, events,
         static_events, disabling, pipeline, pipeline_dropped, silence, ends;
     zero_copy: echo, tight, copies, vectors, bound, hold, queue, dropped, forward;
+    datagrams: copies, bound, forward, stuck, held, disable, forgotten, gone;
+    udp_adverse: faults, dropped, ended;
     udp: echo, dual, truncated, in_flight, batch, fixed, options, control, segments;
 }
 

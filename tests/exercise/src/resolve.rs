@@ -7,9 +7,7 @@ use core::future::Future;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
-use wsk::{
-    Binding, Family, Hints, NameHints, Passive, Protocol, ResolveError, TimeoutError, resolve, resolve_name, timeout,
-};
+use wsk::{Binding, Family, Hints, NameHints, Passive, Protocol, ResolveError, TimeoutError, resolve, resolve_name, timeout};
 
 use crate::failure::{Doing, Failure, expect};
 use crate::{Outcome, say};

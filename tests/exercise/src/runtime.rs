@@ -12,8 +12,8 @@ use core::time::Duration;
 
 use wsk::sync::{Event, Pool, Shared, SpinLock, Tagged, tag};
 use wsk::{
-    Binding, Buffer, Either, Executor, Instant, JoinError, JoinHandle, Lane, Passive, Sleep, TcpStream, TimeoutError, first, timeout,
-    yield_now,
+    Binding, Buffer, Either, Executor, Instant, JoinError, JoinHandle, Lane, Passive, Sleep, TcpStream, TimeoutError, first,
+    timeout, yield_now,
 };
 
 use crate::Outcome;
