@@ -36,12 +36,6 @@ fn depart(run: &Exercise) {
     assert!(status.is_success(), "{status}");
 }
 
-/// What the provider has been asked to release.
-fn releases(run: &Exercise) -> usize {
-    let calls = support::Story::of(&run.loaded).to_string();
-    calls.matches("WskRelease").count()
-}
-
 isolated! {
     #[test]
     fn lib_datagrams_are_read_in_place_and_copied() {
@@ -103,10 +97,10 @@ isolated! {
         let run = exercise_on(&rig, "datagrams_stuck", "127.0.0.1:9".parse().expect("an address"));
         let peer = host("127.0.0.1:0");
         peer.connect(run.at()).expect("an address");
-        for _ in 0..2 {
+        for number in 0..2 {
             send(&peer, b"given up");
+            run.said(&format!("begun {number}"));
         }
-        run.said("given up");
         send(&peer, b"waiting");
         run.said("waiting");
         depart(&run);
@@ -137,7 +131,6 @@ isolated! {
         }
         depart(&run);
         run.expect_ok();
-        assert!(releases(&run) > 0, "nothing was released");
         unload_clean(&run.loaded);
     }
 

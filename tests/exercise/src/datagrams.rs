@@ -80,12 +80,12 @@ pub(crate) async fn forward(binding: &Binding, target: SocketAddr) -> Outcome {
 pub(crate) async fn stuck(binding: &Binding, target: SocketAddr) -> Outcome {
     let (socket, mut indications) = indicated(binding, target, Bound { lists: 4, bytes: 4096 }).await?;
     at("datagrams_stuck", socket.local_address().await.doing("asking for the address")?);
-    for _ in 0..2 {
+    for number in 0..2 {
         let datagrams = indications.receive().await.doing("receiving")?;
         let mut forwarding = pin!(socket.forward(datagrams, 0, target, &Control::NONE));
         expect(now(forwarding.as_mut()).await.is_none(), "a send that does not complete")?;
+        say("datagrams_stuck", format_args!("begun {number}"));
     }
-    say("datagrams_stuck", "given up");
     let datagrams = indications.receive().await.doing("receiving")?;
     let mut forwarding = pin!(socket.forward(datagrams, 0, target, &Control::NONE));
     expect(now(forwarding.as_mut()).await.is_none(), "a send that does not complete")?;

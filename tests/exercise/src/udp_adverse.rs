@@ -5,8 +5,9 @@
 
 use core::net::SocketAddr;
 use core::pin::pin;
+use core::time::Duration;
 
-use wsk::{Addresses, Batch, Binding, Buffer, Control, IoError, TransferError, UdpSocket, now};
+use wsk::{Addresses, Batch, Binding, Buffer, Control, IoError, Sleep, TransferError, UdpSocket, now};
 
 use crate::failure::{Doing, Failure, expect};
 use crate::{Outcome, at, say};
@@ -34,14 +35,14 @@ pub(crate) async fn faults(binding: &Binding, target: SocketAddr) -> Outcome {
         let sent = socket.send_to(buffer, target).await.map(|_| ());
         say("udp_adverse_faults", format_args!("send {number}: {}", outcome(&sent)));
     }
-    let mut number = 0;
-    while number < 4 {
+    // So that they are there: what an answer means that is given before a receive is complete is another matter.
+    Sleep::new(Duration::from_millis(200)).doing("a timer")?.await;
+    for number in 0..4 {
         let received = socket.receive_from(Buffer::new(16).doing("a buffer")?).await;
         if let Ok((buffer, _)) = &received {
             expect(buffer.filled() == b"hello", "what was sent")?;
         }
         say("udp_adverse_faults", format_args!("receive {number}: {}", outcome(&received.map(|_| ()))));
-        number += 1;
     }
     Ok(())
 }

@@ -151,23 +151,34 @@ impl Socket {
         let function = Function::ReceiveFromEvent;
         let Told { call, list, flags } = told;
         let at = list.as_ref().map_or(std::ptr::null_mut(), List::at);
+        let bytes: Vec<_> = list.iter().flat_map(|list| &list.0).map(|node| node.datagram.received.bytes).collect();
+        let told = list.is_some();
+        if let Some(datagrams) = &mut self.lock().datagrams {
+            datagrams.lent = list;
+        }
         let status = self.call_event(function, call as usize, |context, level| {
             // SAFETY: the client enabled the event with this routine; the list is ours and stays during the call.
             unsafe { call(context, level | flags, at) }
         });
-        let Some(list) = list else { return function };
-        if status == NtStatus::DATA_NOT_ACCEPTED {
-            self.lock().not_accepted_datagrams(list);
+        if !told {
             return function;
         }
-        for node in &list.0 {
-            self.shared.counters.datagram_received(node.datagram.received.bytes);
+        let list = self.lock().datagrams.as_mut().and_then(|datagrams| datagrams.lent.take());
+        match (status, list) {
+            (NtStatus::DATA_NOT_ACCEPTED, Some(list)) => {
+                self.lock().not_accepted_datagrams(list);
+                return function;
+            }
+            (NtStatus::SUCCESS, Some(_)) => {}
+            (NtStatus::PENDING, Some(list)) => self.retain(list),
+            // Its keeper was faster than its routine.
+            (NtStatus::PENDING, None) => {}
+            (NtStatus::SUCCESS | NtStatus::DATA_NOT_ACCEPTED, None) => {
+                self.complain("WSK-RELEASE", function, "the client has released a list that it says it did not keep");
+            }
+            (other, _) => self.complain("WSK-EVENT", function, &format!("the client answered {other}")),
         }
-        match status {
-            NtStatus::SUCCESS => {}
-            NtStatus::PENDING => self.retain(list),
-            other => self.complain("WSK-EVENT", function, &format!("the client answered {other}")),
-        }
+        bytes.into_iter().for_each(|bytes| self.shared.counters.datagram_received(bytes));
         function
     }
 
@@ -191,8 +202,11 @@ impl Socket {
     pub(in crate::wsk) fn release_datagrams(&self, list: *mut WSK_DATAGRAM_INDICATION) -> NtStatus {
         let mut inner = self.lock();
         let found = inner.datagrams.as_mut().and_then(|datagrams| {
-            let at = datagrams.retained.iter().position(|one| one.at() == list)?;
-            Some(datagrams.retained.swap_remove(at))
+            let lent = datagrams.lent.take_if(|one| one.at() == list);
+            lent.or_else(|| {
+                let at = datagrams.retained.iter().position(|one| one.at() == list)?;
+                Some(datagrams.retained.swap_remove(at))
+            })
         });
         drop(inner);
         let Some(list) = found else {

@@ -86,6 +86,8 @@ pub(super) struct Datagrams {
     left: VecDeque<Datagram>,
     /// Lists that the client keeps.
     retained: Vec<List>,
+    /// The list that the client is being told of. It may be released before the client's routine has returned.
+    lent: Option<List>,
     /// The client has been told that the socket is gone.
     told_gone: bool,
     /// SIO_WSK_SET_REMOTE_ADDRESS.
