@@ -93,6 +93,16 @@ pub fn check() -> Result<()> {
     run(builder.lint().arg("--lib").args(checked.flat_map(|name| ["--package", name])))
 }
 
+/// The command that compiles what must not compile, with the mistakes (`wrong`) or without them; errors come as JSON.
+pub fn compile_fail(wrong: bool) -> Result<Command> {
+    let mut cargo = Builder::prepare()?.cargo("rustc");
+    cargo.args(["--quiet", "--package", "wsk", "--example", "compile_fail", "--profile", "check"]);
+    if wrong {
+        cargo.args(["--message-format", "json", "--", "--cfg", "wrong"]);
+    }
+    Ok(cargo)
+}
+
 /// Documents every crate and takes warnings for errors; drivers, which nobody links to, with what is private in them. What
 /// needs a kit lands in the drivers' target folder.
 pub fn document() -> Result<()> {

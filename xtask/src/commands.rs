@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     build::{self, Profile},
-    cdriver, constants, imports, layouts, panics, report,
+    cdriver, compile_fail, constants, imports, layouts, panics, report,
     scenes::{self, SceneCommand},
     suite, tidy,
     toolchain::Llvm,
@@ -27,6 +27,8 @@ enum XtaskCommand {
     Build(BuildArguments),
     /// Check wsk-sys, wsk and the drivers quickly, without linking (with clippy where it is installed)
     Check,
+    /// Show that mistakes with rights and IRQL do not compile (crates/wsk/compile-fail)
+    CompileFail,
     /// Document every crate; a warning is an error
     Doc,
     /// The hand-made kit in sdk/, and what it makes of the driver
@@ -67,6 +69,7 @@ pub fn run() -> Result<ExitCode> {
     match CommandLine::parse().command {
         XtaskCommand::Build(arguments) => build_driver(&arguments),
         XtaskCommand::Check => build::check().map(|()| ExitCode::SUCCESS),
+        XtaskCommand::CompileFail => compile_fail::run().map(|()| ExitCode::SUCCESS),
         XtaskCommand::Doc => build::document().map(|()| ExitCode::SUCCESS),
         XtaskCommand::Kit(KitCommand::Check) => check_kit().map(|()| ExitCode::SUCCESS),
         XtaskCommand::Scene(command) => scenes::run(&command),

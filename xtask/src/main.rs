@@ -9,6 +9,7 @@ mod apt;
 mod build;
 mod cdriver;
 mod commands;
+mod compile_fail;
 mod constants;
 mod image;
 mod imports;

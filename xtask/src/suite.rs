@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     build::{self, Profile},
-    commands, scenes, tidy,
+    commands, compile_fail, scenes, tidy,
     workspace::{root, run, target},
 };
 
@@ -22,6 +22,7 @@ pub fn test() -> Result<ExitCode> {
     step("tidy", tidied)?;
     step("kit: layouts, constants, imports, panic sites", commands::check_kit)?;
     step("lints of what runs in the kernel", build::check)?;
+    step("mistakes that do not compile", compile_fail::run)?;
     step("documentation of every crate", build::document)?;
     let drivers = build::packages()?;
     let release = step("drivers, release", || build_all(&drivers, Profile::Release))?;
