@@ -43,6 +43,10 @@ pub struct RunArguments {
     /// The address to echo at: one or several, separated by commas, or * for all (default: 127.0.0.1 and ::1)
     #[arg(long, value_parser = addresses)]
     address: Option<String>,
+    /// Another service beside echo, at the same addresses, with kind echo, discard, chargen or forward and protocol tcp, udp or
+    /// both; a forwarder needs a target, address:port or name:port. Can be given several times
+    #[arg(long = "service", value_name = "NAME=KIND,PROTOCOL,PORT[,TARGET]", value_parser = service)]
+    services: Vec<String>,
     /// Where everything random begins
     #[arg(long)]
     seed: Option<u64>,
@@ -107,7 +111,8 @@ impl RunArguments {
         let flags = self.events.then(|| OsString::from("--events"));
         let file = self.trace.iter().flat_map(|path| ["--trace".into(), path.into()]);
         let values = [option("--port", &self.port), option("--address", &self.address), option("--seed", &self.seed)];
-        values.concat().into_iter().chain(file).chain(flags).collect()
+        let services = self.services.iter().flat_map(|service| ["--service".into(), service.into()]);
+        values.concat().into_iter().chain(services).chain(file).chain(flags).collect()
     }
 }
 
@@ -122,6 +127,15 @@ impl BenchArguments {
 fn addresses(text: &str) -> Result<String, String> {
     let wrong = text.split(',').find(|entry| *entry != "*" && entry.parse::<IpAddr>().is_err());
     wrong.map_or_else(|| Ok(text.to_owned()), |entry| Err(format!("'{entry}' is neither an IP address nor *")))
+}
+
+/// Checks the form of a service before anything is built; the program that serves knows what the parts may be.
+fn service(text: &str) -> Result<String, String> {
+    let parts = text.split_once('=').filter(|(name, _)| !name.is_empty()).map(|(_, rest)| rest.splitn(4, ',').count());
+    match parts {
+        Some(3 | 4) => Ok(text.to_owned()),
+        _ => Err("not of the form NAME=KIND,PROTOCOL,PORT[,TARGET]".to_owned()),
+    }
 }
 
 fn option(name: &str, value: &Option<impl ToString>) -> Vec<OsString> {
@@ -168,5 +182,14 @@ mod tests {
         assert!(addresses("*").is_ok());
         assert!(addresses("localhost").is_err());
         assert!(addresses("127.0.0.1,").is_err());
+    }
+
+    #[test]
+    fn services_are_checked_before_anything_is_built() {
+        assert!(service("lines=chargen,both,40019").is_ok());
+        assert!(service("web=forward,tcp,8080,example.org:80").is_ok());
+        assert!(service("chargen").is_err());
+        assert!(service("=chargen,tcp,1").is_err());
+        assert!(service("lines=chargen,tcp").is_err());
     }
 }

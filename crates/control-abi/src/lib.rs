@@ -158,7 +158,7 @@ pub struct Totals {
     pub sent: u64,
     /// Bytes of nonpaged pool that connections hold now.
     pub held: u64,
-    /// The most that they held.
+    /// The most that they held, service by service: the sum of what each held at most.
     pub most_held: u64,
 }
 

@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod run;
+mod wish;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -12,11 +12,12 @@ use anyhow::{Context, Result};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ntbench::trace::{self, Event, Kind};
 use ntbench::verifier::VIOLATION_EXIT;
-use ntbench::{Config, OnViolation, Verdict, wsk::Stats};
-use wskclient_tests::rig::listening;
+use ntbench::{Config, OnViolation, Value, Verdict, wsk::Stats};
+use wskclient_tests::rig::Listening;
 use wskclient_tests::{Loaded, Rig, peer, timeline};
 
 use crate::Image;
+use crate::wish::ServiceWish;
 
 /// How often the figures are looked at.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -37,6 +38,10 @@ pub struct Arguments {
     /// The address to echo at: one or several, separated by commas, or * for all (default: 127.0.0.1 and ::1)
     #[arg(long)]
     address: Option<String>,
+    /// Another service beside echo, at the same addresses: its name, what it does, over what, its port, and where a forwarder
+    /// connects to
+    #[arg(long = "service", value_name = ServiceWish::FORM, value_parser = ServiceWish::parse)]
+    services: Vec<ServiceWish>,
     /// Where everything random begins
     #[arg(long)]
     seed: Option<u64>,
@@ -59,12 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let trace_file = arguments.trace.as_deref().map(create).transpose()?;
     peer::allow_files(4096)?;
     let rig = Rig::new(&arguments.image.path, config(arguments))?;
-    if let Some(port) = arguments.port {
-        rig.set_port(port);
-    }
-    if let Some(address) = &arguments.address {
-        rig.set_address(address);
-    }
+    set_services(&rig, arguments);
     let (sender, messages) = channel();
     stop_at_signals(sender.clone())?;
     if !arguments.events {
@@ -78,6 +78,27 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         say(&format!("trace: {} (open it at https://ui.perfetto.dev)", path.display()));
     }
     Ok(if verdict.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(VIOLATION_EXIT as u8) })
+}
+
+/// Echo alone is served without a key `Services`; with more services it needs one of its own.
+fn set_services(rig: &Rig, arguments: &Arguments) {
+    if let Some(port) = arguments.port {
+        rig.set_port(port);
+    }
+    if let Some(address) = &arguments.address {
+        rig.set_address(address);
+    }
+    if arguments.services.is_empty() {
+        return;
+    }
+    let port = arguments.port.map(|port| ("Port", Value::Dword(port.into())));
+    let address = arguments.address.as_ref().map(|address| ("Address", Value::Sz(address.clone())));
+    let echo: Vec<_> = [Some(("Kind", Value::Sz("echo".to_owned()))), port, address.clone()].into_iter().flatten().collect();
+    rig.add_service("echo", &echo);
+    for wish in &arguments.services {
+        rig.add_service(&wish.name, &wish.values());
+        rig.add_service(&wish.name, address.as_slice());
+    }
 }
 
 fn config(arguments: &Arguments) -> Config {
@@ -111,8 +132,10 @@ fn stop_at_signals(sender: Sender<Message>) -> Result<()> {
 /// Puts what a person should see of an event into words.
 fn tell(event: &Event, sender: &Sender<Message>) {
     let line = match &event.kind {
-        Kind::DbgPrint { text } => match listening(event) {
-            Some(address) => format!("serving at {address}"),
+        Kind::DbgPrint { text } => match Listening::of(event) {
+            Some(Listening { service, at, datagrams }) => {
+                format!("serving {service} at {at} over {}", if datagrams { "udp" } else { "tcp" })
+            }
             None => explain(text.trim_end()),
         },
         Kind::Violation { rule, text } => format!("VIOLATION of {rule}: {text}"),
