@@ -25,6 +25,7 @@ pub(super) async fn keep(services: &'static Services, mut tick: Sleep) {
             continue;
         };
         services.stations().for_each(|station| station.start(&binding));
+        services.watching.start(services, &binding);
         if let Either::Second(()) = first(services.bell.after(heard), &mut tick).await {
             binding.nudge(Nudge::Idle);
             tick.again(PERIOD);

@@ -21,6 +21,7 @@ mod service;
 mod session;
 mod tcp;
 mod udp;
+mod watch;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
@@ -35,6 +36,7 @@ use crate::parameters::SettingsList;
 use bell::Bell;
 use place::Station;
 use service::{Service, read};
+use watch::Watching;
 
 /// How often a graceful stop looks whether all connections are gone.
 const STOP_LOOK_MS: u64 = 10;
@@ -49,6 +51,7 @@ pub(crate) struct Services {
     /// Rung when there is something for the keeper to do.
     bell: Bell,
     ending: AtomicBool,
+    watching: Watching,
     /// Never set: what a graceful stop waits with.
     pause: Event,
 }
@@ -65,7 +68,14 @@ impl Services {
             try_push(&mut list, service)?;
         }
         let pause = Event::notification(false)?;
-        Ok(Self { list, binding: SpinLock::new(None), bell: Bell::new(), ending: AtomicBool::new(false), pause })
+        Ok(Self {
+            list,
+            binding: SpinLock::new(None),
+            bell: Bell::new(),
+            ending: AtomicBool::new(false),
+            watching: Watching::new(),
+            pause,
+        })
     }
 
     /// Starts the keeper, which starts the services when there is a binding.
@@ -131,6 +141,12 @@ impl Services {
             totals.most_held += most_held;
         }
         totals
+    }
+
+    /// Has every place that waits try again.
+    fn addresses_changed(&self) {
+        let places = self.list.iter().flat_map(|service| service.places.iter());
+        places.flat_map(|place| place.spots()).for_each(|spot| spot.changed.ring());
     }
 
     /// Whether one of the driver's sockets receives datagrams at this port.

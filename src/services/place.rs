@@ -147,19 +147,24 @@ impl Station {
             return if binding.is_stopping() { Done::Ended } else { Done::NoMemory };
         };
         let address = SocketAddr::new(address, self.service.settings.port);
-        let (mut retry, mut told) = (RETRY_FIRST, false);
+        let (mut retry, mut waiting) = (RETRY_FIRST, None);
         loop {
             let heard = spot.changed.heard();
-            match self.bind_and_serve(binding, spot, address, addresses, &mut pause, end.as_mut()).await {
-                Ok(Served::Ended) | Err(Stop::Ended) => return Done::Ended,
-                Err(Stop::EachFamily) => return Done::EachFamily,
-                Ok(Served::Gone) => {
-                    log!("{}: the listener at {address} is gone", self.service.name());
-                    (retry, told) = (RETRY_FIRST, false);
+            match self.bind(binding, address, addresses).await {
+                Ok(socket) => {
+                    drop(waiting.take());
+                    match self.serve(binding, spot, socket, address, &mut pause, end.as_mut()).await {
+                        Served::Ended => return Done::Ended,
+                        Served::Gone => log!("{}: the listener at {address} is gone", self.service.name()),
+                    }
+                    retry = RETRY_FIRST;
                 }
-                Err(Stop::Failed(error)) if !told => {
+                Err(Stop::Ended) => return Done::Ended,
+                Err(Stop::EachFamily) => return Done::EachFamily,
+                Err(Stop::Failed(error)) if waiting.is_none() => {
                     log!("{}: cannot listen at {address} yet: {error}", self.service.name());
-                    told = true;
+                    waiting = Some(self.services.watching.wait());
+                    self.services.bell.ring();
                 }
                 Err(Stop::Failed(_)) => {}
             }
@@ -171,36 +176,43 @@ impl Station {
         }
     }
 
-    /// Binds a socket, and serves it until the service ends or the provider takes it away.
-    async fn bind_and_serve<E: Future>(
+    /// Makes the socket of one address.
+    async fn bind(self, binding: &Binding, address: SocketAddr, addresses: Addresses) -> Result<Socket, Stop> {
+        let bound = match self.place.protocol {
+            Protocol::Tcp => TcpListener::bind(binding, address, addresses).await.map(Socket::Tcp),
+            Protocol::Udp => UdpSocket::bind(binding, address, addresses).await.map(Socket::Udp),
+        };
+        bound.map_err(|error| self.stop_of(error, addresses))
+    }
+
+    /// Serves a socket until the service ends or the provider takes it away.
+    async fn serve<E: Future>(
         self,
         binding: &Binding,
         spot: &'static Spot,
+        socket: Socket,
         address: SocketAddr,
-        addresses: Addresses,
         pause: &mut Sleep,
         end: Pin<&mut E>,
-    ) -> Result<Served, Stop> {
-        let own = |error| self.stop_of(error, addresses);
-        match self.place.protocol {
-            Protocol::Tcp => {
-                let mut listener = TcpListener::bind(binding, address, addresses).await.map_err(own)?;
+    ) -> Served {
+        let name = self.service.name();
+        match socket {
+            Socket::Tcp(mut listener) => {
                 let bound = listener.local_address().await.unwrap_or(address);
-                log!("{}: listening at {bound}", self.service.name());
+                log!("{name}: listening at {bound}");
                 let _bound = Bound::at(spot, bound);
-                Ok(tcp::accept_all(self, binding, &mut listener, address, pause, end).await)
+                tcp::accept_all(self, binding, &mut listener, address, pause, end).await
             }
-            Protocol::Udp => {
-                let socket = UdpSocket::bind(binding, address, addresses).await.map_err(own)?;
+            Socket::Udp(socket) => {
                 if address.ip().is_unspecified()
                     && let Err(error) = socket.set_packet_info(true).await
                 {
-                    log!("{}: answers may come from another address than was asked: {error}", self.service.name());
+                    log!("{name}: answers may come from another address than was asked: {error}");
                 }
                 let bound = socket.local_address().await.unwrap_or(address);
-                log!("{}: listening at {bound}, udp", self.service.name());
+                log!("{name}: listening at {bound}, udp");
                 let _bound = Bound::at(spot, bound);
-                Ok(udp::Serving::new(self, binding, &socket, pause, end).run().await)
+                udp::Serving::new(self, binding, &socket, pause, end).run().await
             }
         }
     }
@@ -218,6 +230,12 @@ impl Station {
             error => Stop::Failed(error),
         }
     }
+}
+
+/// A socket that is bound.
+enum Socket {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
 }
 
 /// Why there is no socket.
