@@ -47,6 +47,31 @@ isolated! {
     }
 
     #[test]
+    fn lib_udp_the_steady_state_allocates_nothing() {
+        let (run, peer) = echo(NO_TARGET);
+        let echoes = |count| (0..count).for_each(|_| assert_eq!(exchange(&peer, b"again"), b"again"));
+        echoes(100);
+        let before = run.bench().stats();
+        echoes(5000);
+        let after = run.bench().stats();
+        let blocks = after.pool.all.total_blocks - before.pool.all.total_blocks;
+        assert!(blocks <= 5, "{blocks} blocks for 5000 echoes");
+        assert!(after.irps_total - before.irps_total <= 5, "IRPs");
+        exchange(&peer, b"end");
+        run.expect_ok_and_unload();
+    }
+
+    #[test]
+    fn lib_udp_a_chain_is_one_datagram() {
+        let peer = host("127.0.0.1:0");
+        let run = exercise("udp_chain", peer.local_addr().expect("an address"));
+        assert_eq!(received(&peer), b"one and two");
+        assert_eq!(received(&peer), b"and");
+        assert_eq!(received(&peer), b"");
+        run.expect_ok_and_unload();
+    }
+
+    #[test]
     fn lib_udp_over_ipv6() {
         let (run, peer) = echo(ANY_V6.parse().expect("an address"));
         assert_eq!(exchange(&peer, b"six"), b"six");

@@ -72,7 +72,7 @@ scenarios! {
     zero_copy: echo, tight, copies, vectors, bound, hold, queue, dropped, forward;
     datagrams: copies, bound, forward, stuck, held, disable, forgotten, gone;
     udp_adverse: faults, dropped, ended;
-    udp: echo, dual, truncated, in_flight, batch, fixed, options, control, segments;
+    udp: echo, chain, dual, truncated, in_flight, batch, fixed, options, control, segments;
 }
 
 /// Says where a scenario listens: `exercise: <name>: at <address>`.

@@ -5,7 +5,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use wsk::{Addresses, Batch, BindOptions, Binding, Buffer, Control, Ecn, Lane, PacketInfo, Sent, UdpSocket};
+use wsk::{Addresses, Batch, BindOptions, Binding, Buffer, Chain, Control, Ecn, Lane, PacketInfo, Sent, UdpSocket};
 
 use crate::failure::{Doing, Failure, expect};
 use crate::{Outcome, at, say};
@@ -192,4 +192,22 @@ pub(crate) async fn segments(binding: &Binding, target: SocketAddr) -> Outcome {
         buffer = filled;
     }
     expect(bytes == 2500, "no byte twice")
+}
+
+/// Sends two buffers as one datagram, a part of one, and nothing.
+pub(crate) async fn chain(binding: &Binding, target: SocketAddr) -> Outcome {
+    let any = SocketAddr::new(target.ip(), 0);
+    let socket = UdpSocket::bind(binding, any, Addresses::OwnFamily).await.doing("binding")?;
+    let mut chain = Chain::new();
+    for text in [b"one and".as_slice(), b" two"] {
+        let mut buffer = Buffer::new(16).doing("a buffer")?;
+        buffer.write(text);
+        expect(chain.push(buffer).is_ok(), "room for both")?;
+    }
+    let chain = socket.send_chain_to(chain, target, &Control::NONE).await.doing("sending two")?;
+    let first = chain.into_buffers().next().ok_or(Failure::new("sending two", "no buffers back"))?;
+    let part = Chain::part(first, 4..7).map_err(|_| Failure::new("cutting", "there is no such part"))?;
+    let part = socket.send_chain_to(part, target, &Control::NONE).await.doing("sending a part")?;
+    expect(part.len() == 3, "the part back")?;
+    socket.send_chain_to(Chain::new(), target, &Control::NONE).await.doing("sending nothing").map(|_| ())
 }

@@ -8,7 +8,7 @@ use core::fmt;
 use super::{BindError, ChainError, ConnectError, ConnectWithError, Detached, InspectError, IoError, OpenError, TransferError};
 use crate::resolve::ResolveError;
 use crate::sync::{JoinError, OutOfMemory, SpawnError};
-use crate::udp::BatchError;
+use crate::udp::{BatchError, ForwardError};
 use crate::wait::TimeoutError;
 
 /// Any error of this library, by the operation that it came from: what `?` makes of them in a function that answers with it.
@@ -61,6 +61,7 @@ from! {
     IoError => Io,
     BatchError => Io,
     ChainError => Io,
+    ForwardError => Io,
     ResolveError => Resolve,
     TransferError => Io,
     SpawnError => Spawn,
@@ -102,6 +103,12 @@ impl From<BatchError> for IoError {
     }
 }
 
+impl From<ForwardError> for IoError {
+    fn from(failed: ForwardError) -> Self {
+        failed.error
+    }
+}
+
 impl From<ConnectWithError> for ConnectError {
     fn from(failed: ConnectWithError) -> Self {
         failed.error
@@ -126,6 +133,12 @@ impl fmt::Display for BatchError {
     }
 }
 
+impl fmt::Display for ForwardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
 impl fmt::Display for ConnectWithError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)
@@ -139,7 +152,7 @@ macro_rules! errors {
 }
 
 errors! {
-    BatchError, BindError, ChainError, ConnectError, ConnectWithError, Detached, Error, InspectError, IoError, JoinError, OpenError,
+    BatchError, BindError, ChainError, ConnectError, ConnectWithError, Detached, Error, ForwardError, InspectError, IoError, JoinError, OpenError,
     ResolveError, SpawnError, TimeoutError, TransferError,
 }
 
