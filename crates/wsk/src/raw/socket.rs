@@ -159,10 +159,16 @@ impl Reserved {
         self.0.as_ref().map_or(null_mut(), |socket| socket.as_ptr().cast_mut().cast())
     }
 
-    /// The provider has made the socket. The caller holds a right.
+    /// The provider has made the socket. The caller holds a right, but for a call that had failed and whose completion comes
+    /// after all (L35). If the binding's end has been decided by then, nothing of the binding may be touched any more: the
+    /// socket is left to the provider, and what was reserved is lost.
     pub(super) fn opened(mut self, wsk: *mut WSK_SOCKET) -> Option<SocketHandle> {
         let socket = self.0.take()?;
-        socket.opened(wsk);
+        let Some(right) = DrainRight::unless_ended(&socket.shell) else {
+            core::mem::forget(socket);
+            return None;
+        };
+        socket.opened(wsk, right);
         Some(SocketHandle(socket))
     }
 }
@@ -230,11 +236,9 @@ impl Shared<Socket> {
         armed
     }
 
-    /// Stores the pointer, then enters the table; whoever shuts the gate before that is made up for here. The operation that
-    /// made the socket still holds its right.
-    fn opened(&self, wsk: *mut WSK_SOCKET) {
+    /// Stores the pointer, then enters the table; whoever shuts the gate before that is made up for here.
+    fn opened(&self, wsk: *mut WSK_SOCKET, right: DrainRight) {
         self.wsk.store(wsk, Ordering::Release);
-        let right = DrainRight::while_held(&self.shell);
         *self.drain.lock() = Some(right);
         let opened = self.inside.open();
         debug_assert!(opened, "a socket was opened twice");
