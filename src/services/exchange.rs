@@ -9,7 +9,7 @@
 
 use core::time::Duration;
 
-use wsk::{Buffer, IoError, TcpStream, TimeoutError, TransferError, timeout};
+use wsk::{Buffer, IoError, TcpStream, TimeoutError, TransferError, Turn, Turned, Went, timeout};
 
 use super::session::Session;
 use crate::limits::SMALLEST_BUFFER;
@@ -65,24 +65,26 @@ pub(super) async fn serve(stream: &mut TcpStream, session: &Session, answer: Ans
 async fn burst(stream: &mut TcpStream, session: &Session, answer: Answer, wished: u32) -> Result<Burst, IoError> {
     let claim = session.claim(wished.saturating_sub(SMALLEST_BUFFER));
     let size = if claim.is_some() { wished } else { SMALLEST_BUFFER };
-    let mut buffer = Buffer::new(size as usize).map_err(|_| IoError::OutOfMemory)?;
-    loop {
-        buffer = match stream.receive(buffer).await {
-            Ok(received) if received.filled().is_empty() => return Ok(Burst::Ended),
-            Ok(received) => received,
-            Err(TransferError { error: IoError::Cancelled, .. }) if stream.is_stopping() => return Ok(Burst::Stopped),
-            Err(TransferError { error: IoError::Cancelled, .. }) => return Ok(Burst::Idle),
-            Err(failed) => return Err(failed.error),
-        };
+    let buffer = Buffer::new(size as usize).map_err(|_| IoError::OutOfMemory)?;
+    let grow = wished == SMALLEST_BUFFER && size < session.service().settings.buffer_size;
+    let turn = |went, buffer: &mut Buffer| {
         let length = buffer.filled().len();
-        session.received(length);
-        if answer == Answer::Same {
-            buffer = stream.send(buffer).await.map_err(|failed| failed.error)?;
-            session.sent(length);
+        match went {
+            Went::In => session.received(length),
+            Went::Out => session.sent(length),
         }
-        if wished == SMALLEST_BUFFER && size < session.service().settings.buffer_size {
-            return Ok(Burst::Grow);
+        match (went, answer) {
+            (Went::In, Answer::Same) => Turn::Send,
+            _ if grow => Turn::Stop,
+            _ => Turn::Receive,
         }
+    };
+    match stream.turns(buffer, turn).await {
+        Ok((_, Turned::Finished)) => Ok(Burst::Ended),
+        Ok((_, Turned::Stopped)) => Ok(Burst::Grow),
+        Err(TransferError { error: IoError::Cancelled, .. }) if stream.is_stopping() => Ok(Burst::Stopped),
+        Err(TransferError { error: IoError::Cancelled, .. }) => Ok(Burst::Idle),
+        Err(failed) => Err(failed.error),
     }
 }
 

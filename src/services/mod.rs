@@ -19,6 +19,7 @@ mod place;
 mod random;
 mod service;
 mod session;
+mod striped;
 mod tcp;
 mod udp;
 mod watch;
@@ -135,8 +136,8 @@ impl Services {
             totals.accepted += read(&counts.accepted);
             totals.refused += read(&counts.refused);
             totals.failed += read(&counts.failed);
-            totals.received += read(&counts.received);
-            totals.sent += read(&counts.sent);
+            totals.received += counts.traffic.received();
+            totals.sent += counts.traffic.sent();
             totals.held += held;
             totals.most_held += most_held;
         }

@@ -13,6 +13,7 @@ use wsk::sync::{Pool, SpinLock, tag, try_push};
 
 use super::place::{At, Place, Protocol};
 use super::random;
+use super::striped::Traffic;
 use crate::limits::{Limits, SMALLEST_BUFFER, SOCKET_COST};
 use crate::log;
 use crate::parameters::{Kind, Settings};
@@ -58,18 +59,12 @@ pub(super) struct Counts {
     pub(super) refused: AtomicU64,
     pub(super) failed: AtomicU64,
     pub(super) idle: AtomicU64,
-    pub(super) received: AtomicU64,
-    pub(super) sent: AtomicU64,
+    pub(super) traffic: Traffic,
 }
 
 /// One more.
 pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
-}
-
-/// So many more.
-pub(super) fn add(counter: &AtomicU64, number: usize) {
-    counter.fetch_add(number as u64, Ordering::Relaxed);
 }
 
 /// As it is now.
@@ -123,7 +118,7 @@ impl Service {
     /// Traces what it has done.
     pub(super) fn tell(&self) {
         let (name, counts) = (self.name(), &self.counts);
-        log!("{name}: {} bytes received, {} sent", read(&counts.received), read(&counts.sent));
+        log!("{name}: {} bytes received, {} sent", counts.traffic.received(), counts.traffic.sent());
         if self.settings.protocols.tcp {
             let [accepted, refused, failed, idle] = [&counts.accepted, &counts.refused, &counts.failed, &counts.idle].map(read);
             log!("{name}: {accepted} connections, {refused} refused, {failed} failed, {idle} of them idle for too long");

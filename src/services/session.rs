@@ -11,7 +11,7 @@ use core::time::Duration;
 use wsk::{Binding, Either, Instant, IoError, Sleep, Wait, first};
 
 use super::Service;
-use super::service::{add, count};
+use super::service::count;
 use crate::limits::{Admission, Claim};
 
 /// One connection.
@@ -50,13 +50,13 @@ impl Session {
 
     /// Counts bytes that came.
     pub(crate) fn received(&self, bytes: usize) {
-        add(&self.service.counts.received, bytes);
+        self.service.counts.traffic.add_received(bytes);
         self.mark();
     }
 
     /// Counts bytes that went.
     pub(crate) fn sent(&self, bytes: usize) {
-        add(&self.service.counts.sent, bytes);
+        self.service.counts.traffic.add_sent(bytes);
         self.mark();
     }
 

@@ -14,7 +14,7 @@ use service_limits::source::{self, Unanswered};
 use wsk::{Binding, Buffer, Cast, Control, Either, Instant, IoError, Received, Sleep, TransferError, UdpSocket, first};
 
 use super::place::{Served, Station, Waited, wait};
-use super::service::{add, count};
+use super::service::count;
 use super::{chargen, random};
 use crate::limits::{Claim, SMALLEST_BUFFER, SOCKET_COST};
 use crate::parameters::{Kind, MOST_DATAGRAM};
@@ -106,7 +106,7 @@ fn claim_buffer(station: Station) -> Option<(Buffer, Claim)> {
 async fn answer(station: Station, socket: &UdpSocket, mut buffer: Buffer, received: &Received) -> Result<Buffer, TransferError> {
     let service = station.service;
     count(&service.datagrams.received);
-    add(&service.counts.received, buffer.filled().len());
+    service.counts.traffic.add_received(buffer.filled().len());
     match service.settings.kind {
         Kind::Echo if received.truncated => {
             count(&service.datagrams.cut);
@@ -121,7 +121,7 @@ async fn answer(station: Station, socket: &UdpSocket, mut buffer: Buffer, receiv
     let control = Control { packet_info: received.control.packet_info, ..Control::default() };
     let buffer = socket.send_to_with(buffer, received.from, &control).await?;
     count(&service.datagrams.answered);
-    add(&service.counts.sent, length);
+    service.counts.traffic.add_sent(length);
     Ok(buffer)
 }
 

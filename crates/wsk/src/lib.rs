@@ -37,10 +37,12 @@ pub use raw::{Batch, Buffer, Chain, Datagram, Datagrams, Device, Indication, NtS
 pub use resolve::{AddressList, Hints, Name, NameHints, Protocol, ResolveError, resolve, resolve_name};
 pub use security::SecurityDescriptor;
 pub use signal::{Signal, Wait};
-pub use sync::{Executor, Instant, JoinError, JoinHandle, Lane, OutOfMemory, Passive, Runtime, Sleep, SpawnError};
+pub use sync::{
+    Executor, Instant, JoinError, JoinHandle, Lane, OutOfMemory, Passive, Runtime, Sleep, SpawnError, current_processor,
+};
 pub use tcp::{
     Addresses, Bound, Disabling, Event, Family, Indications, Inspection, Inspector, KeepAlive, ListenOptions, Nudge, Pipeline,
-    PipelineError, ReadHalf, TcpListener, TcpSocket, TcpStream, WriteHalf,
+    PipelineError, ReadHalf, TcpListener, TcpSocket, TcpStream, Turn, Turned, Turns, Went, WriteHalf,
 };
 pub use transports::{Transport, Transports, TransportsChanged};
 pub use udp::{BatchError, BindOptions, Cast, DatagramIndications, ForwardError, Received, Sent, UdpSocket};

@@ -41,7 +41,8 @@ pub(crate) use dpc::{Dpc, flush_dpcs};
 pub(crate) use queue::{Node, Queue};
 pub(crate) use ring::Ring;
 pub(crate) use thread::Thread;
-pub(crate) use time::{current_processor, processor_count};
+pub use time::current_processor;
+pub(crate) use time::processor_count;
 
 /// Memory for what was asked is not there. The one way in which allocation fails here, and it always can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,7 +26,7 @@ pub struct ReadHalf {
     pub(super) socket: SocketHandle,
     streak: Streak,
     pub(super) transfer: Option<Shared<Op<Transfer>>>,
-    watching: Watching,
+    pub(super) watching: Watching,
 }
 
 /// The sending half of a [`TcpStream`].
@@ -201,6 +201,10 @@ impl WriteHalf {
         };
         let pending = started_or(connection::send(call, &mut self.transfer, buffer, self.flags))?;
         transferred(&self.socket, &mut self.transfer, pending.await)
+    }
+
+    pub(super) fn send_flags(&self) -> u32 {
+        self.flags
     }
 
     /// Whether what is sent goes out at once (WSK_FLAG_NODELAY, as from the beginning), or may wait for more.

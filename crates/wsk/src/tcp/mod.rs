@@ -26,6 +26,7 @@ mod options;
 mod pipeline;
 mod socket;
 mod stream;
+mod turns;
 
 pub use events::{Disabling, Event};
 pub use halves::{ReadHalf, WriteHalf};
@@ -38,6 +39,7 @@ pub use pipeline::{Pipeline, PipelineError};
 pub(crate) use socket::opened;
 pub use socket::{Family, TcpSocket};
 pub use stream::TcpStream;
+pub use turns::{Turn, Turned, Turns, Went};
 
 /// A word from the owner of a service to the task that reads a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
