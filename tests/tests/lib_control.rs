@@ -39,6 +39,23 @@ isolated! {
     }
 
     #[test]
+    fn lib_control_local_addresses_are_listed_and_their_change_is_seen() {
+        let run = exercise("control_addresses", NO_TARGET);
+        run.said("waiting");
+        run.bench().provider().change_addresses();
+        run.expect_ok_and_unload();
+    }
+
+    #[test]
+    fn l22_a_wait_for_an_address_ends_with_the_provider() {
+        let run = exercise("control_addresses", NO_TARGET);
+        run.said("waiting");
+        depart(run.bench());
+        assert!(run.verdict().contains("Detached"), "{}", run.verdict());
+        run.unload_clean();
+    }
+
+    #[test]
     fn lib_control_descriptors_are_put_on_sockets_and_checked() {
         exercise("control_descriptors", NO_TARGET).expect_ok_and_unload();
     }

@@ -15,6 +15,7 @@ mod client;
 #[cfg(feature = "driver")]
 pub mod entry;
 mod error;
+mod local_addresses;
 mod raw;
 mod resolve;
 mod security;
@@ -32,6 +33,7 @@ pub use error::{
     TransferError,
 };
 pub use raw::inspections::InspectionId;
+pub use local_addresses::LocalAddresses;
 pub use raw::wide::Text;
 pub use raw::{Batch, Buffer, Chain, Datagram, Datagrams, Device, Indication, NtStatus};
 pub use resolve::{AddressList, Hints, Name, NameHints, Protocol, ResolveError, resolve, resolve_name};

@@ -4,10 +4,12 @@
 //! `<= DISPATCH_LEVEL`.
 
 use core::net::{Ipv4Addr, SocketAddr};
+use core::pin::pin;
 use core::time::Duration;
 
 use wsk::{
-    Addresses, Binding, Family, IoError, Lane, ListenOptions, SecurityDescriptor, TcpListener, TcpSocket, TimeoutError, timeout,
+    Addresses, Binding, Family, IoError, Lane, ListenOptions, SecurityDescriptor, TcpListener, TcpSocket, TimeoutError,
+    UdpSocket, now, timeout,
 };
 
 use crate::failure::{Doing, expect};
@@ -90,4 +92,22 @@ pub(crate) async fn descriptor_at_detach(binding: &Binding, _: SocketAddr) -> Ou
     binding.ended().await.doing("wait")?;
     expect(SecurityDescriptor::cache(binding, &DESCRIPTOR).is_err(), "none is cached any more")?;
     expect(socket.set_security(&descriptor).await == Err(IoError::Detached), "nor used")
+}
+
+/// The local addresses of a socket's family, by the passive thread; a wait that is dropped, and one that sees a change.
+pub(crate) async fn addresses(binding: &Binding, _: SocketAddr) -> Outcome {
+    let listener = TcpListener::bind(binding, ANY, Addresses::OwnFamily).await.doing("bind")?;
+    let udp = UdpSocket::bind(binding, ANY, Addresses::OwnFamily).await.doing("bind")?;
+    let task = binding.executor().spawn_passive(|passive| async move {
+        let list = listener.local_addresses(passive).doing("query")?;
+        expect(list.iter().any(|address| address.ip() == ANY.ip()), "the loopback address")?;
+        expect(udp.local_addresses(passive).doing("query")?.iter().eq(list.iter()), "the same of both")?;
+        let waited = timeout(Duration::from_millis(5), listener.local_addresses_changed(passive)).await;
+        expect(matches!(waited, Err(TimeoutError::Elapsed)), "no change by itself")?;
+        let mut change = pin!(udp.local_addresses_changed(passive));
+        expect(now(change.as_mut()).await.is_none(), "nor now")?;
+        say("control_addresses", "waiting");
+        change.await.doing("change")
+    });
+    task.doing("spawn")?.await.doing("join")?
 }

@@ -59,7 +59,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    control: transports, change, change_at_detach, descriptors, descriptor_at_detach;
+    control: transports, change, change_at_detach, descriptors, descriptor_at_detach, addresses;
     resolve: addresses, refusals, names, dropped, once;
     runtime: join, abort, lost, limits, flood, until_detach;
     tcp: echo_once;

@@ -106,6 +106,10 @@ impl TcpListener {
         Ok(listener)
     }
 
+    pub(crate) fn socket(&self) -> &SocketHandle {
+        &self.socket
+    }
+
     async fn set_options(&mut self, address: SocketAddr, options: &ListenOptions) -> Result<(), BindError> {
         if address.is_ipv6() {
             self.set_own_family_only(options.addresses == Addresses::OwnFamily).await?;

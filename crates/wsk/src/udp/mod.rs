@@ -16,7 +16,7 @@ use crate::raw::calls::messages::SendMessages;
 use crate::raw::calls::send_to::{self, SendTo};
 use crate::raw::calls::{Call, addressed};
 use crate::raw::op::{Back, Ready, Stash};
-use crate::raw::socket::{Kind, SocketHandle};
+use crate::raw::socket::{Socket, Kind, SocketHandle};
 use crate::raw::{Buffer, NtStatus};
 use crate::security::{SecurityDescriptor, secure};
 use crate::sync::Shared;
@@ -163,6 +163,10 @@ impl UdpSocket {
 
     async fn bind_to(&self, address: SocketAddr) -> Result<(), IoError> {
         finish(&self.0.socket, addressed::bind(self.call()?, RawAddress::new(address))).await.map(|_| ())
+    }
+
+    pub(crate) fn socket(&self) -> &Shared<Socket> {
+        &self.0.socket
     }
 
     fn call(&self) -> Result<Call<'_>, Detached> {

@@ -26,6 +26,7 @@ use crate::sync::Shared;
 use crate::{Detached, IoError};
 
 pub(crate) mod addressed;
+pub(crate) mod addresses;
 pub(crate) mod chain;
 pub(crate) mod client;
 pub(crate) mod connection;
