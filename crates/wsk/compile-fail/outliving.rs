@@ -21,7 +21,8 @@ pub fn a_match_names_the_end(error: IoError) -> bool {
 
 #[cfg(wrong)]
 pub fn and_cannot_leave_it_out(error: IoError) -> bool {
-    match error { //~ non-exhaustive patterns: `IoError::Detached` not covered
+    match error {
+        //~ non-exhaustive patterns: `IoError::Detached` not covered
         IoError::OutOfMemory | IoError::Cancelled | IoError::Provider(_) => false,
     }
 }

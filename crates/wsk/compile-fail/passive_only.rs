@@ -24,7 +24,8 @@ impl Handler for Attached {
 pub struct Hoarder(pub Passive);
 
 #[cfg(wrong)]
-impl Handler for Hoarder { //~ cannot be s
+impl Handler for Hoarder {
+    //~ cannot be s
     fn attached(&self, _passive: Passive, _binding: Binding) {}
 }
 
@@ -48,7 +49,8 @@ pub fn in_a_task_of_a_dpc(executor: &Executor, passive: Passive, event: &'static
 
 #[cfg(wrong)]
 pub fn carried_over_an_await(executor: &Executor, passive: Passive, binding: Binding) {
-    let _ = executor.spawn(Lane::Passive, async move { //~ future cannot be sent between threads safely
+    let _ = executor.spawn(Lane::Passive, async move {
+        //~ future cannot be sent between threads safely
         let _ = wsk::resolve(passive, &binding, "host", "80", wsk::Hints::default()).await;
     });
 }
