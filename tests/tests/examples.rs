@@ -5,6 +5,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -76,6 +77,24 @@ isolated! {
         assert_eq!(served.join().expect("a peer"), "hello from the kernel\n");
         let connected = format!("minimal: connected to {address}");
         assert_eq!(loaded.printed(), [&connected, "minimal: received hello from the host", "minimal: the end"]);
+        unload_clean(&loaded);
+    }
+
+    /// The same source, built as a WDM driver by a package that is no member of this workspace.
+    #[test]
+    fn example_minimal_does_the_same_outside_of_the_workspace() {
+        let (address, served) = peer_that(|mut stream| {
+            let mut text = String::new();
+            stream.read_to_string(&mut text).expect("all of it, to the FIN");
+            text
+        });
+        let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/outside/release/outside.sys");
+        assert!(image.is_file(), "there is no {}: build it with `cargo xtask build --outside`", image.display());
+        let rig = Rig::of_service("outside", &image, config()).expect("a bench");
+        rig.set("Peer", Value::Sz(address.to_string()));
+        let loaded = load(&rig);
+        said(&loaded, "minimal: the end");
+        assert_eq!(served.join().expect("a peer"), "hello from the kernel\n");
         unload_clean(&loaded);
     }
 

@@ -12,7 +12,7 @@ use cargo_metadata::{MetadataCommand, Package, Target};
 use crate::{
     apt,
     kit::{self, Kit},
-    shim,
+    outside, shim,
     toolchain::{Rust, TARGET, Toolchain},
     workspace::{copy_if_changed, root, run, target},
 };
@@ -62,13 +62,26 @@ pub fn drivers(names: &[String], profile: Profile) -> Result<Vec<Artifacts>> {
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         bail!("{unknown} is not a driver of this workspace; those are {}", known.join(", "));
     }
-    let mut cargo = if cfg!(windows) { cargo("build") } else { Builder::prepare()?.cargo("build") };
+    let mut cargo = if cfg!(windows) { in_workspace("build") } else { Builder::prepare()?.cargo("build") };
     cargo.arg("--lib").args(names.iter().flat_map(|name| ["--package", name]));
     if profile == Profile::Release {
         cargo.arg("--release");
     }
     run(&mut cargo)?;
-    names.iter().map(|name| collect(name, profile)).collect()
+    let profile = profile.to_string();
+    let from = target("driver").join(TARGET).join(&profile);
+    names.iter().map(|name| collect(name, &from, &target(name).join(&profile))).collect()
+}
+
+/// Builds the driver of a package that is no member of the workspace, in a target folder of its own.
+pub fn elsewhere(name: &str, folder: &Path) -> Result<Artifacts> {
+    let into = folder.join("target");
+    let mut cargo = cargo("build", folder, &into);
+    if cfg!(not(windows)) {
+        Builder::prepare()?.set(&mut cargo);
+    }
+    run(cargo.arg("--release"))?;
+    collect(name, &into.join(TARGET).join("release"), &folder.join("release"))
 }
 
 /// The packages of the workspace that are drivers: those that say which model of driver they are.
@@ -122,8 +135,7 @@ pub fn document() -> Result<()> {
 }
 
 /// What cargo leaves in its folders becomes a driver's usual set of files, called after the package.
-fn collect(name: &str, profile: Profile) -> Result<Artifacts> {
-    let (from, to) = (output(profile), target(name).join(profile.to_string()));
+fn collect(name: &str, from: &Path, to: &Path) -> Result<Artifacts> {
     let library = name.replace('-', "_");
     let take = |made: String, kind: &str| copy_if_changed(&from.join(made), to.join(format!("{name}.{kind}")));
     Ok(Artifacts {
@@ -133,15 +145,15 @@ fn collect(name: &str, profile: Profile) -> Result<Artifacts> {
     })
 }
 
-/// Where cargo puts what it builds.
-fn output(profile: Profile) -> PathBuf {
-    target("driver").join(TARGET).join(profile.to_string())
+/// A command of cargo for the drivers of the workspace: on Windows with a WDK there is nothing to add.
+fn in_workspace(command: &str) -> Command {
+    cargo(command, root(), &target("driver"))
 }
 
-/// A command of cargo for the driver's target: on Windows with a WDK there is nothing to add.
-fn cargo(command: &str) -> Command {
+/// A command of cargo for the drivers' target.
+fn cargo(command: &str, folder: &Path, into: &Path) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()).arg(command).args(["--target", TARGET, "--target-dir"]).arg(target("driver"));
+    cargo.current_dir(folder).arg(command).args(["--target", TARGET, "--target-dir"]).arg(into);
     cargo
 }
 
@@ -149,16 +161,12 @@ fn cargo(command: &str) -> Command {
 /// have read of the bindings in the folder of the crate `scratch`.
 fn forget_bindings() -> Result<()> {
     for profile in [&[][..], &["--release"]] {
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo
-            .current_dir(root())
-            .args(["clean", "--quiet", "--target", TARGET, "--target-dir"])
-            .arg(target("driver"))
-            .args(profile);
+        let mut cargo = in_workspace("clean");
+        cargo.arg("--quiet").args(profile);
         cargo.args(["wdk-sys", "wsk-sys", "wdk-macros", "scratch"].iter().flat_map(|name| ["--package", name]));
         run(&mut cargo)?;
     }
-    Ok(())
+    outside::forget()
 }
 
 /// A toolchain, a kit, and the environment that makes cargo build drivers with them.
@@ -208,10 +216,15 @@ impl Builder {
     }
 
     fn cargo(&self, command: &str) -> Command {
-        let mut cargo = cargo(command);
-        self.set_rust(&mut cargo);
-        self.set_tools(&mut cargo);
+        let mut cargo = in_workspace(command);
+        self.set(&mut cargo);
         cargo
+    }
+
+    /// Has a command of cargo build drivers.
+    fn set(&self, cargo: &mut Command) {
+        self.set_rust(cargo);
+        self.set_tools(cargo);
     }
 
     fn set_rust(&self, cargo: &mut Command) {

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     build::{self, Profile},
-    cdriver, compile_fail, constants, imports, layouts, panics, report,
+    cdriver, compile_fail, constants, imports, layouts, outside, panics, report,
     scenes::{self, SceneCommand},
     suite, tidy,
     toolchain::Llvm,
@@ -56,6 +56,9 @@ struct BuildArguments {
     /// Build every driver of this workspace
     #[arg(long, conflicts_with = "package")]
     all_drivers: bool,
+    /// Build a driver outside of this workspace that depends on wsk by path (target/outside, release)
+    #[arg(long, conflicts_with_all = ["package", "all_drivers", "debug"])]
+    outside: bool,
     /// Without optimization, with debug assertions
     #[arg(long, conflicts_with = "release")]
     debug: bool,
@@ -80,6 +83,10 @@ pub fn run() -> Result<ExitCode> {
 
 fn build_driver(arguments: &BuildArguments) -> Result<ExitCode> {
     let profile = if arguments.debug { Profile::Debug } else { Profile::Release };
+    if arguments.outside {
+        report::drivers(&[outside::build()?])?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let names = if arguments.all_drivers { build::packages()? } else { arguments.package.clone() };
     match build::drivers(&names, profile)?.as_slice() {
         [artifacts] => report::driver(artifacts, profile)?,

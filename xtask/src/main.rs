@@ -2,7 +2,7 @@
 //!
 //! One module per concern: [`toolchain`] finds Rust, LLVM and the kit's folder, [`apt`] installs what is missing,
 //! [`kit`] makes a small WDK out of `sdk/`, [`shim`] lets wdk-build run on hosts that are not Windows, [`build`]
-//! builds the driver, [`panics`], [`layouts`] and [`imports`] judge the result, [`scenes`] shows it at work, [`tidy`]
+//! builds drivers ([`outside`] one that is no member of the workspace), [`panics`], [`layouts`] and [`imports`] judge the result, [`scenes`] shows it at work, [`tidy`]
 //! judges the sources, and [`commands`] is the command line.
 
 mod apt;
@@ -15,6 +15,7 @@ mod image;
 mod imports;
 mod kit;
 mod layouts;
+mod outside;
 mod panics;
 mod report;
 mod scenes;

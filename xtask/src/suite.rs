@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     build::{self, Profile},
-    commands, compile_fail, scenes, tidy,
+    commands, compile_fail, outside, scenes, tidy,
     workspace::{root, run, target},
 };
 
@@ -27,6 +27,7 @@ pub fn test() -> Result<ExitCode> {
     let drivers = build::packages()?;
     let release = step("drivers, release", || build_all(&drivers, Profile::Release))?;
     let debug = step("drivers, debug", || build_all(&drivers, Profile::Debug))?;
+    step("a driver outside of the workspace, of WDM", outside::build)?;
     let mut count = Count::default();
     step("models of the state that decides (loom)", || count.add(&mut loom()))?;
     step("demo", || run(&mut scenes::demo(&release)?))?;

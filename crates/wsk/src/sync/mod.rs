@@ -1,6 +1,6 @@
 //! What the library builds on in place of `std`: pool memory, counted pointers, locks, events, threads, DPCs, timers.
 //!
-//! Unsafe code of the crate lives here and in [`raw`](crate::raw); each file says what its handles guarantee, and the
+//! Unsafe code of the crate lives here and in `raw`; each file says what its handles guarantee, and the
 //! rest of the crate is safe because of that.
 //!
 //! # IRQL
