@@ -8,9 +8,10 @@ use core::pin::pin;
 use core::time::Duration;
 
 use wsk::{
-    Addresses, Binding, Family, IoError, Lane, ListenOptions, SecurityDescriptor, TcpListener, TcpSocket, TimeoutError,
+    Addresses, Binding, Family, IoError, Lane, ListenOptions, SecurityDescriptor, Sleep, TcpListener, TcpSocket, TimeoutError,
     UdpSocket, now, timeout,
 };
+use wsk::rundown::Phase;
 
 use crate::failure::{Doing, expect};
 use crate::{Outcome, say};
@@ -91,7 +92,15 @@ pub(crate) async fn descriptor_at_detach(binding: &Binding, _: SocketAddr) -> Ou
     say("control_descriptor_at_detach", "held");
     binding.ended().await.doing("wait")?;
     expect(SecurityDescriptor::cache(binding, &DESCRIPTOR).is_err(), "none is cached any more")?;
-    expect(socket.set_security(&descriptor).await == Err(IoError::Detached), "nor used")
+    expect(socket.set_security(&descriptor).await == Err(IoError::Detached), "nor used")?;
+    // Held until nothing of the binding's is out any more, for which nobody but the library can have given it back.
+    for _ in 0..400 {
+        if binding.work().phase == Phase::Done {
+            return Ok(());
+        }
+        Sleep::new(Duration::from_millis(5)).doing("sleep")?.await;
+    }
+    expect(false, "given back at detach")
 }
 
 /// The local addresses of a socket's family, by the passive thread; a wait that is dropped, and one that sees a change.
