@@ -1,8 +1,8 @@
 //! wskclient.sys: network services in the kernel, on Winsock Kernel.
 //!
-//! From the outside in: [`entry`] is start-up and its mirror, unload; [`control`] the device that tools talk to;
-//! [`driver`] what exists once per load; [`services`] what is served; [`limits`] what that may hold; [`parameters`] the
-//! settings; [`wdf`] the calls into the framework. Sockets and the lifecycle are the `wsk` crate's.
+//! From the outside in: `entry` is start-up and its mirror, unload; `control` the device that tools talk to;
+//! `driver` what exists once per load; `services` what is served; `limits` what that may hold; `parameters` the
+//! settings; `wdf` the calls into the framework. Sockets and the lifecycle are the `wsk` crate's.
 //!
 //! The rules L01-L38 that comments cite are those of `docs/lifecycle.md`.
 #![no_std]

@@ -1,10 +1,11 @@
 //! What the repository promises about its own code, checked: the arrows between crates, lengths, SAFETY and `# IRQL`
-//! comments, citations of rules, and a few plain things about text.
+//! comments, citations of rules, the guide's code, and a few plain things about text.
 //!
 //! [`sources`] reads the files, [`arrows`] asks cargo, each other module is one check on sources.
 
 mod arrows;
 mod citations;
+mod guide;
 mod irql;
 mod lengths;
 mod safety;
@@ -61,5 +62,6 @@ fn check(sources: &[Source]) -> Vec<Finding> {
     }
     findings.extend(irql::check(sources));
     findings.extend(citations::check(sources));
+    findings.extend(guide::check(sources));
     findings
 }

@@ -1,12 +1,12 @@
 //! Safe, async Winsock Kernel sockets for Rust drivers, with the lifecycle built in.
 //!
-//! A driver makes a [`Runtime`] and a [`Client`], and is told through its [`Handler`] when WSK is there. From the
-//! [`Binding`] that it gets it makes sockets, in tasks that it spawns on the [`Executor`]. Everything ends by itself when the
-//! provider leaves or the driver is unloaded: operations and new calls answer with an error, sockets are closed, and
-//! [`Client::shutdown`] returns once the provider has nothing of ours and we have nothing of its.
+#![doc = include_str!("../README.md")]
+//!
+//! # Layers
 //!
 //! From the bottom up: [`sync`] (pool memory, locks, executor), `raw` (IRPs, the NMR, the provider's tables), and the
-//! safe API: [`Client`], [`Binding`], [`TcpListener`], [`TcpStream`], [`Signal`].
+//! safe API: [`Client`], [`Binding`], [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`resolve()`], and over them [`entry`], which
+//! makes a driver out of one function. `unsafe` is in the first two alone.
 //!
 //! The rules L01-L38 that comments cite are those of `docs/lifecycle.md`.
 #![no_std]
@@ -32,8 +32,8 @@ pub use error::{
     AcceptError, BindError, ChainError, ConnectError, ConnectWithError, Detached, Error, InspectError, IoError, OpenError,
     TransferError,
 };
-pub use raw::inspections::InspectionId;
 pub use local_addresses::LocalAddresses;
+pub use raw::inspections::InspectionId;
 pub use raw::wide::Text;
 pub use raw::{Batch, Buffer, Chain, Datagram, Datagrams, Device, Indication, NtStatus};
 pub use resolve::{AddressList, Hints, Name, NameHints, Protocol, ResolveError, resolve, resolve_name};

@@ -6,8 +6,8 @@
 use core::net::SocketAddr;
 
 use crate::raw::address::RawAddress;
-use crate::raw::calls::addresses::{self, ListBytes};
 use crate::raw::calls::Call;
+use crate::raw::calls::addresses::{self, ListBytes};
 use crate::raw::socket::Socket;
 use crate::sync::{Passive, Shared};
 use crate::tcp::finish;

@@ -2,7 +2,7 @@
 //!
 //! The settings `Scenario` (REG_SZ) and `Target` (REG_SZ, address:port of the peer on the host) say which. A scenario is an
 //! `async fn(&Binding, SocketAddr) -> Outcome` in the module of its feature, listed in `scenarios!`; it prints
-//! `exercise: <name>: ok` or `exercise: <name>: FAILED: <why>`, and with [`at`] where it listens (with [`say`] anything else). The host's side is
+//! `exercise: <name>: ok` or `exercise: <name>: FAILED: <why>`, and with `at` where it listens (with `say` anything else). The host's side is
 //! `tests/tests/support/exercise.rs`.
 //!
 //! # IRQL

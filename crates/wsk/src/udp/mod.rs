@@ -16,7 +16,7 @@ use crate::raw::calls::messages::SendMessages;
 use crate::raw::calls::send_to::{self, SendTo};
 use crate::raw::calls::{Call, addressed};
 use crate::raw::op::{Back, Ready, Stash};
-use crate::raw::socket::{Socket, Kind, SocketHandle};
+use crate::raw::socket::{Kind, Socket, SocketHandle};
 use crate::raw::{Buffer, NtStatus};
 use crate::security::{SecurityDescriptor, secure};
 use crate::sync::Shared;
