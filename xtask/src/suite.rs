@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check there is but the figures (`cargo xtask bench`), in the order in which a failure is cheapest to find, each step timed.
 
 use std::{
-    env,
+    env, fs,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     build::{self, Profile},
-    commands, compile_fail, outside, scenes, tidy,
+    cdriver, commands, compile_fail, outside, scenes, tidy,
     workspace::{root, run, target},
 };
 
@@ -27,12 +27,13 @@ pub fn test() -> Result<ExitCode> {
     let drivers = build::packages()?;
     let release = step("drivers, release", || build_all(&drivers, Profile::Release))?;
     let debug = step("drivers, debug", || build_all(&drivers, Profile::Debug))?;
+    step("drivers in C", || cdriver::NAMES.iter().try_for_each(|name| cdriver::build(name).map(drop)))?;
     step("a driver outside of the workspace, of WDM", outside::build)?;
     let mut count = Count::default();
     step("models of the state that decides (loom)", || count.add(&mut loom()))?;
     step("demo", || run(&mut scenes::demo(&release)?))?;
     step("tests, release driver", || count.add(&mut tests(&release, &drivers)))?;
-    step("rule tests, debug driver", || count.add(&mut rule_tests(&debug)))?;
+    step("rule tests, debug driver", || count.add(&mut rule_tests(&debug)?))?;
     println!("\nall of it: {:.0} s", begun.elapsed().as_secs_f64());
     println!("{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped);
     Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -62,7 +63,19 @@ fn cargo() -> Command {
 fn loom() -> Command {
     let mut cargo = cargo();
     cargo
-        .args(["test", "--release", "--package", "wsk-lifecycle", "--test", "loom", "--test", "loom_task", "--target-dir"])
+        .args([
+            "test",
+            "--release",
+            "--package",
+            "wsk-lifecycle",
+            "--test",
+            "loom",
+            "--test",
+            "loom_op",
+            "--test",
+            "loom_task",
+            "--target-dir",
+        ])
         .arg(target("loom"));
     cargo.env("RUSTFLAGS", "--cfg loom");
     cargo
@@ -83,11 +96,20 @@ fn tests(sys: &Path, drivers: &[String]) -> Command {
     cargo
 }
 
-/// The tests that load drivers.
-fn rule_tests(sys: &Path) -> Command {
+/// The tests that load the driver itself, once more for another build of it. What is about the library, the examples or
+/// drivers in C has nothing to gain from that.
+fn rule_tests(sys: &Path) -> Result<Command> {
+    const OTHERS: [&str; 4] = ["lib_", "examples", "c_driver", "drivers"];
     let mut cargo = cargo();
     cargo.args(["test", "--no-fail-fast", "--package", "wskclient-tests"]).env("WSKCLIENT_SYS", sys);
-    cargo
+    for entry in fs::read_dir(root().join("tests/tests")).context("could not read tests/tests")? {
+        let path = entry?.path();
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        if path.extension().is_some_and(|extension| extension == "rs") && !OTHERS.iter().any(|other| name.starts_with(other)) {
+            cargo.args(["--test", name]);
+        }
+    }
+    Ok(cargo)
 }
 
 /// What the runners' summaries add up to.
