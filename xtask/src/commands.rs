@@ -111,11 +111,10 @@ pub fn check_kit() -> Result<()> {
     let drivers = build::drivers(&names, Profile::Release)?;
     let mut unlisted = 0;
     for (name, artifacts) in names.iter().zip(&drivers) {
-        println!("{name}:");
         imports::check(&artifacts.sys)?;
         let sites = panics::sites(artifacts)?;
         let new = panics::unlisted(&sites)?;
-        report::panic_sites(&sites, &new);
+        report::unlisted_panic_sites(name, &sites, &new);
         unlisted += new.len();
     }
     if unlisted > 0 {

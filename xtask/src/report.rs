@@ -39,6 +39,12 @@ pub fn drivers(all: &[Artifacts]) -> Result<()> {
     Ok(())
 }
 
+/// Prints how many panic sites there are, and those that the allow-list does not have.
+pub fn unlisted_panic_sites(name: &str, sites: &[Site], unlisted: &[Site]) {
+    println!("{name}: panic sites left: {} ({} not in {})", sites.len(), unlisted.len(), panics::ALLOWED);
+    unlisted.iter().for_each(|site| println!("  NEW {site}"));
+}
+
 /// Prints the panic sites, those that the allow-list does not have marked.
 pub fn panic_sites(sites: &[Site], unlisted: &[Site]) {
     println!("panic sites left: {} ({} not in {})", sites.len(), unlisted.len(), panics::ALLOWED);
