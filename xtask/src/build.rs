@@ -46,16 +46,6 @@ pub struct Artifacts {
     pub map: PathBuf,
 }
 
-/// Builds the driver and gives the paths of what came out.
-pub fn driver(profile: Profile) -> Result<Artifacts> {
-    package(DRIVER, profile)
-}
-
-/// Builds one driver of the workspace.
-pub fn package(name: &str, profile: Profile) -> Result<Artifacts> {
-    drivers(&[name.to_owned()], profile)?.pop().context("no driver was built")
-}
-
 /// Builds drivers of the workspace, all by one call of cargo: what they share is compiled once, and the rest side by side.
 pub fn drivers(names: &[String], profile: Profile) -> Result<Vec<Artifacts>> {
     let known = packages()?;

@@ -24,6 +24,8 @@ use crate::{
 /// The package and its program.
 const PACKAGE: &str = "wskclient-tests";
 const PROGRAM: &str = "scenes";
+/// The driver whose scenarios the figures compare with each other.
+const EXERCISE: &str = "wsk-exercise";
 
 #[derive(Subcommand)]
 pub enum SceneCommand {
@@ -31,7 +33,7 @@ pub enum SceneCommand {
     Run(RunArguments),
     /// Show the driver's life without hands: traffic, unload in the middle of it, deactivation, a provider that goes and returns
     Demo(DemoArguments),
-    /// Measure the driver against the same echo written with tokio; fails if a figure is missed
+    /// Measure the driver against tokio and against a driver in C; fails if a figure is missed
     Bench(BenchArguments),
 }
 
@@ -79,6 +81,9 @@ pub struct BenchArguments {
     /// Also write the figures to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Measure only this (can be given several times): throughput, round-trip, cpu, udp, forward, zero-copy, image, guard, unload
+    #[arg(long, value_name = "PART")]
+    only: Vec<String>,
 }
 
 /// Builds what the scene needs and becomes it.
@@ -89,13 +94,18 @@ pub fn run(command: &SceneCommand) -> Result<ExitCode> {
         SceneCommand::Demo(arguments) => ("demo", arguments.debug, [option("--seed", &arguments.seed)].concat()),
         SceneCommand::Bench(arguments) => ("bench", false, arguments.options()),
     };
-    let artifacts = build::driver(if debug { Profile::Debug } else { Profile::Release })?;
+    let names = match command {
+        SceneCommand::Bench(_) => &[build::DRIVER, EXERCISE][..],
+        _ => &[build::DRIVER],
+    };
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let built = build::drivers(&names, if debug { Profile::Debug } else { Profile::Release })?;
     let mut scene = Command::new(program()?);
     scene.arg(name).args(options);
-    if matches!(command, SceneCommand::Bench(_)) {
-        scene.arg("--c-driver").arg(cdriver::build("echo")?);
+    if let [_, exercise] = built.as_slice() {
+        scene.arg("--exercise").arg(&exercise.sys).arg("--c-driver").arg(cdriver::build("echo")?);
     }
-    scene.arg("--").arg(artifacts.sys);
+    scene.arg("--").args(built.first().map(|driver| &driver.sys));
     become_program(scene)
 }
 
@@ -119,7 +129,8 @@ impl RunArguments {
 impl BenchArguments {
     fn options(&self) -> Vec<OsString> {
         let file = self.json.iter().flat_map(|path| ["--json".into(), path.into()]);
-        option("--seconds", &self.seconds).into_iter().chain(file).collect()
+        let only = self.only.iter().flat_map(|part| ["--only".into(), part.into()]);
+        option("--seconds", &self.seconds).into_iter().chain(file).chain(only).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::ffi::c_void;
 
 use nt_abi::{Export, NtStatus, UNICODE_STRING, export_table};
 
-use crate::verifier;
+use crate::{profile, verifier};
 
 export_table!(NAMED, "ntoskrnl.exe", [RtlInitUnicodeString, RtlCopyUnicodeString, RtlEqualUnicodeString, RtlCompareMemory]);
 
@@ -111,20 +111,20 @@ pub unsafe extern "win64" fn RtlCompareMemory(a: *const u8, b: *const u8, length
 
 unsafe extern "win64" fn copy(target: *mut c_void, source: *const c_void, length: usize) -> *mut c_void {
     // SAFETY: the caller vouches for both ranges.
-    unsafe { std::ptr::copy(source.cast::<u8>(), target.cast::<u8>(), length) };
+    profile::for_image(|| unsafe { std::ptr::copy(source.cast::<u8>(), target.cast::<u8>(), length) });
     target
 }
 
 unsafe extern "win64" fn set(target: *mut c_void, value: i32, length: usize) -> *mut c_void {
     // SAFETY: the caller vouches for the range.
-    unsafe { target.cast::<u8>().write_bytes(value as u8, length) };
+    profile::for_image(|| unsafe { target.cast::<u8>().write_bytes(value as u8, length) });
     target
 }
 
 unsafe extern "win64" fn compare(a: *const u8, b: *const u8, length: usize) -> i32 {
     // SAFETY: the caller vouches for both ranges.
     let (a, b) = unsafe { (std::slice::from_raw_parts(a, length), std::slice::from_raw_parts(b, length)) };
-    a.cmp(b) as i32
+    profile::for_image(|| a.cmp(b)) as i32
 }
 
 /// The stack probe: it changes no register; the stacks here are committed by the host.

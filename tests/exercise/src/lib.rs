@@ -12,6 +12,7 @@
 mod control;
 mod datagrams;
 mod failure;
+mod perf;
 mod resolve;
 mod runtime;
 mod tcp;
@@ -70,6 +71,7 @@ scenarios! {
     tcp_stream: halves_at_once, full_duplex, one_half_goes, reader_stays, abort, finish_with, exact, drain, backlogs, events,
         static_events, disabling, pipeline, pipeline_dropped, silence, ends;
     zero_copy: echo, tight, copies, vectors, bound, hold, queue, dropped, forward;
+    perf: zero_copy, copying, buffered;
     datagrams: copies, bound, forward, stuck, held, disable, forgotten, gone;
     udp_adverse: faults, dropped, ended;
     udp: echo, chain, dual, truncated, in_flight, batch, fixed, options, control, segments;

@@ -2,12 +2,12 @@
 
 #![allow(unsafe_code)] // Clients know it by pointer.
 
-use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use nt_abi::wsk::{WSK_BUF, WSK_DATA_INDICATION};
 use nt_abi::{MDL, MDL_PAGES_LOCKED, MDL_SOURCE_IS_NONPAGED_POOL, PAGE_SIZE};
+use parking_lot::{Mutex, MutexGuard};
 
 /// Bytes indicated to a client that accepts them, and to one that did not accept the last.
 pub(super) const LARGE: usize = 65_536;
@@ -34,18 +34,23 @@ struct Body {
 // SAFETY: the pointers inside point into the body and its vectors.
 unsafe impl Send for Body {}
 
-thread_local! {
-    /// Memory for the next indications.
-    #[allow(clippy::vec_box)] // The boxes go out as they are: their addresses are known to clients.
-    static SPARE: RefCell<Vec<Box<Body>>> = const { RefCell::new(Vec::new()) };
+/// Memory for the next indications: what one thread takes another gives back, when the client has kept it.
+#[allow(clippy::vec_box)] // The boxes go out as they are: their addresses are known to clients.
+static SPARE: [Mutex<Vec<Box<Body>>>; 2] = [const { Mutex::new(Vec::new()) }; 2];
+/// As many of each size stay at most.
+const MOST_SPARE: usize = 1024;
+
+/// The memory for indications of so many bytes.
+#[allow(clippy::vec_box)] // As above.
+fn spare(size: usize) -> MutexGuard<'static, Vec<Box<Body>>> {
+    SPARE[usize::from(size > SMALL)].lock()
 }
 
 impl Indication {
     /// Room for at least `size` bytes.
     pub(super) fn with_room(size: usize) -> Self {
-        let fits = |body: &Body| (body.bytes.len() == LARGE) == (size > SMALL);
-        let spare = SPARE.with_borrow_mut(|all| all.iter().position(|body| fits(body)).map(|at| all.swap_remove(at)));
-        let body = spare.unwrap_or_else(|| {
+        let known = spare(size).pop();
+        let body = known.unwrap_or_else(|| {
             let bytes = vec![0; if size > SMALL { LARGE } else { SMALL }].into_boxed_slice();
             let none = WSK_BUF { Mdl: std::ptr::null_mut(), Offset: 0, Length: 0 };
             let data = WSK_DATA_INDICATION { Next: std::ptr::null_mut(), Buffer: none };
@@ -110,12 +115,10 @@ impl Drop for Indication {
     fn drop(&mut self) {
         // SAFETY: taken once, here.
         let body = unsafe { ManuallyDrop::take(&mut self.0) };
-        let _ = SPARE.try_with(|spare| {
-            let mut spare = spare.borrow_mut();
-            if spare.len() < 32 {
-                spare.push(body);
-            }
-        });
+        let mut spare = spare(body.bytes.len());
+        if spare.len() < MOST_SPARE {
+            spare.push(body);
+        }
     }
 }
 

@@ -76,9 +76,10 @@ impl Buffer {
     /// Adds as much of `data` as fits to the content, and says how much that was.
     pub fn append(&mut self, data: &[u8]) -> usize {
         let before = self.filled;
-        let places = self.bytes.iter_mut().skip(before);
+        // A slice, so that this becomes one copy of memory.
+        let places = self.bytes.get_mut(before..).unwrap_or_default();
         let taken = data.len().min(places.len());
-        for (place, byte) in places.zip(data) {
+        for (place, byte) in places.iter_mut().zip(data) {
             place.write(*byte);
         }
         // INVARIANT: just written, behind what was filled.

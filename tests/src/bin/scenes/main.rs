@@ -24,11 +24,11 @@ enum Scene {
     Run(run::Arguments),
     /// Echo, unload, deactivate, activate, lose the provider and get it back; check every byte
     Demo(demo::Arguments),
-    /// Measure the driver against the same echo written with tokio
+    /// Measure the driver against the same services written with tokio, and against a driver in C
     Bench(bench::Arguments),
     /// A server that the measurements start
     #[command(hide = true)]
-    ServeDriver(bench::server::DriverArguments),
+    ServeDriver(bench::driver::Arguments),
     /// A server that the measurements start
     #[command(hide = true)]
     ServeTokio,
@@ -47,8 +47,8 @@ fn main() -> ExitCode {
         Scene::Run(arguments) => run::run(&arguments),
         Scene::Demo(arguments) => demo::run(&arguments),
         Scene::Bench(arguments) => bench::run(&arguments),
-        Scene::ServeDriver(arguments) => bench::server::serve_driver(&arguments.image),
-        Scene::ServeTokio => bench::server::serve_tokio(),
+        Scene::ServeDriver(arguments) => bench::driver::serve(&arguments.image),
+        Scene::ServeTokio => bench::rivals::serve(),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

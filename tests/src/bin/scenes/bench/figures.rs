@@ -1,6 +1,7 @@
 //! A figure, its limit, and how they are shown.
 
 use comfy_table::Table;
+use indicatif::HumanCount;
 use serde::Serialize;
 use wskclient_tests::timeline;
 
@@ -13,6 +14,21 @@ pub enum Limit {
     /// It is only told.
     None,
 }
+
+/// What became of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Met,
+    Missed,
+    /// It cannot be said, as with too few samples.
+    Unknown,
+    /// There is no limit.
+    None,
+}
+
+/// Samples without which CPU time is not judged.
+pub const FEWEST_SAMPLES: u64 = 400;
 
 /// One figure.
 #[derive(Debug, Serialize)]
@@ -30,14 +46,14 @@ pub struct Figure {
     /// What it must be.
     pub limit: Limit,
     /// Whether it is.
-    pub pass: bool,
+    pub verdict: Verdict,
 }
 
 impl Figure {
     /// A figure of the driver's alone.
     pub fn alone(name: impl Into<String>, value: f64, unit: &'static str, limit: Limit) -> Self {
         let driver = format!("{value:.2} {unit}").trim_end().to_owned();
-        Self { name: name.into(), driver, other: String::new(), value, unit, limit, pass: limit.holds(value) }
+        Self { name: name.into(), driver, other: String::new(), value, unit, limit, verdict: limit.holds(value) }
     }
 
     /// A ratio of the driver's value to tokio's.
@@ -56,27 +72,46 @@ impl Figure {
     ) -> Self {
         let value = driver / other;
         let (driver, other) = (show(driver), format!("{whose}: {}", show(other)));
-        Self { name: name.into(), driver, other, value, unit: "", limit, pass: limit.holds(value) }
+        Self { name: name.into(), driver, other, value, unit: "", limit, verdict: limit.holds(value) }
+    }
+
+    /// The same figure, which comes from so many samples of the driver and of the other. With too few it is not judged.
+    pub fn from_samples(mut self, driver: u64, other: u64) -> Self {
+        self.driver += &format!(" ({} samples)", HumanCount(driver));
+        self.other += &format!(" ({} samples)", HumanCount(other));
+        if driver.min(other) < FEWEST_SAMPLES && self.verdict != Verdict::None {
+            self.verdict = Verdict::Unknown;
+        }
+        self
+    }
+
+    /// The same figure, which cannot be judged.
+    pub fn unknown(mut self, why: &str) -> Self {
+        self.other += &format!(" ({why})");
+        self.verdict = Verdict::Unknown;
+        self
     }
 
     fn cells(&self) -> [String; 6] {
         let value = if !self.other.is_empty() { format!("{:.2}", self.value) } else { String::new() };
-        let verdict = match (self.limit, self.pass) {
-            (Limit::None, _) => "",
-            (_, true) => "met",
-            (_, false) => "MISSED",
+        let verdict = match self.verdict {
+            Verdict::Met => "met",
+            Verdict::Missed => "MISSED",
+            Verdict::Unknown => "UNKNOWN",
+            Verdict::None => "",
         };
         [self.name.clone(), self.driver.clone(), self.other.clone(), value, self.limit.describe(self.unit), verdict.to_owned()]
     }
 }
 
 impl Limit {
-    fn holds(self, value: f64) -> bool {
-        match self {
+    fn holds(self, value: f64) -> Verdict {
+        let holds = match self {
             Limit::AtLeast(limit) => value >= limit,
             Limit::AtMost(limit) => value <= limit,
-            Limit::None => true,
-        }
+            Limit::None => return Verdict::None,
+        };
+        if holds { Verdict::Met } else { Verdict::Missed }
     }
 
     fn describe(self, unit: &str) -> String {
@@ -116,10 +151,23 @@ mod tests {
     #[test]
     fn a_missed_limit_is_noticed() {
         let show = |value: f64| value.to_string();
-        assert!(Figure::ratio("", 6.0, 10.0, show, Limit::AtLeast(0.6)).pass);
-        assert!(!Figure::ratio("", 5.9, 10.0, show, Limit::AtLeast(0.6)).pass);
-        assert!(!Figure::alone("", 100.1, "ms", Limit::AtMost(100.0)).pass);
-        assert!(!Figure::alone("", f64::NAN, "ms", Limit::AtMost(100.0)).pass);
+        assert_eq!(Figure::ratio("", 6.0, 10.0, show, Limit::AtLeast(0.6)).verdict, Verdict::Met);
+        assert_eq!(Figure::ratio("", 5.9, 10.0, show, Limit::AtLeast(0.6)).verdict, Verdict::Missed);
+        assert_eq!(Figure::ratio("", 0.1, 10.0, show, Limit::None).verdict, Verdict::None);
+        assert_eq!(Figure::alone("", 100.1, "ms", Limit::AtMost(100.0)).verdict, Verdict::Missed);
+        assert_eq!(Figure::alone("", f64::NAN, "ms", Limit::AtMost(100.0)).verdict, Verdict::Missed);
+    }
+
+    #[test]
+    fn few_samples_are_not_judged() {
+        let figure = |value, limit| Figure::ratio_to("C", "", value, 1.0, |value| value.to_string(), limit);
+        let limit = Limit::AtMost(1.1);
+        assert_eq!(figure(1.0, limit).from_samples(FEWEST_SAMPLES, 9999).verdict, Verdict::Met);
+        assert_eq!(figure(1.2, limit).from_samples(FEWEST_SAMPLES, 9999).verdict, Verdict::Missed);
+        assert_eq!(figure(1.0, limit).from_samples(FEWEST_SAMPLES - 1, 9999).verdict, Verdict::Unknown);
+        assert_eq!(figure(1.0, limit).from_samples(9999, FEWEST_SAMPLES - 1).verdict, Verdict::Unknown);
+        assert_eq!(figure(9.0, Limit::None).from_samples(1, 1).verdict, Verdict::None);
+        assert_eq!(figure(1.0, limit).from_samples(1234, 400).other, "C: 1 (400 samples)");
     }
 
     #[test]

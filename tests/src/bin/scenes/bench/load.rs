@@ -6,13 +6,22 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use indicatif::HumanCount;
+use indicatif::{HumanBytes, HumanCount};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use wskclient_tests::peer;
 
 /// Bytes read or written at a time at most.
 const CHUNK: usize = 256 << 10;
+
+/// What a server can be given to do, for a time.
+pub trait Work {
+    /// Has it done for so long: messages per second that came back.
+    fn run(&mut self, time: Duration) -> Result<f64>;
+
+    /// Messages that came back so far.
+    fn messages(&self) -> u64;
+}
 
 /// What the client does.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +32,16 @@ pub struct Shape {
     pub message: usize,
     /// Messages that each connection has under way.
     pub depth: usize,
+}
+
+impl Shape {
+    /// So many messages a second, as people read it.
+    pub fn rate(&self, rate: f64) -> String {
+        match self.message {
+            ..1024 => format!("{}/s", HumanCount(rate as u64)),
+            bytes => format!("{}/s", HumanBytes((rate * bytes as f64) as u64)),
+        }
+    }
 }
 
 impl fmt::Display for Shape {
@@ -70,9 +89,11 @@ impl Load {
         }
         Ok(Self { poll, events: Events::with_capacity(1024), connections, shape, buffer: vec![0x5a; CHUNK], messages: 0 })
     }
+}
 
+impl Work for Load {
     /// Sends and receives for a time: messages per second that came back.
-    pub fn run(&mut self, time: Duration) -> Result<f64> {
+    fn run(&mut self, time: Duration) -> Result<f64> {
         let (began, before) = (Instant::now(), self.messages);
         while began.elapsed() < time {
             self.poll.poll(&mut self.events, Some(Duration::from_millis(100))).context("waiting")?;
@@ -86,8 +107,7 @@ impl Load {
         Ok(messages as f64 / began.elapsed().as_secs_f64())
     }
 
-    /// Messages that came back so far.
-    pub fn messages(&self) -> u64 {
+    fn messages(&self) -> u64 {
         self.messages
     }
 }

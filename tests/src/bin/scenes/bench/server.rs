@@ -1,28 +1,36 @@
-//! The servers that are measured, each in a process of its own: the driver on the bench, and the same echo with tokio.
+//! The servers that are measured, each in a process of its own: a driver on the bench, or the same service with tokio.
 //!
-//! Such a process is this program started anew. It reads an [`Ask`] a line from its standard input and writes an
-//! [`Answer`] a line to its standard output, until its input ends.
+//! Such a process is this program started anew ([`super::driver`], [`super::rivals`]). It reads an [`Ask`] a line from its
+//! standard input and writes an [`Answer`] a line to its standard output, until its input ends.
 
 use std::io::{BufRead, BufReader, Lines, Write, stdin, stdout};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use ntbench::profile::Profiler;
-use ntbench::{Config, Verifier};
+use anyhow::{Context, Result, bail};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use wskclient_tests::{Loaded, Rig};
+
+/// What a server serves.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Service {
+    /// Echo over TCP.
+    Echo,
+    /// Echo over UDP.
+    UdpEcho,
+    /// Over TCP: everything goes to this address, and what is answered comes back.
+    Forward(SocketAddr),
+    /// This scenario of the driver that exercises the library.
+    Scenario(String),
+}
 
 /// What a server can be asked.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Ask {
     /// To start; the address comes back.
-    Start,
+    Start(Service),
     /// To unload the driver.
     Unload,
     /// How much CPU time the process has used.
@@ -40,10 +48,21 @@ pub enum Ask {
 pub enum Answer {
     Address(SocketAddr),
     Time(Duration),
-    Profile { samples: u64, in_image: u64, cpu: Duration },
+    Profile { in_image: u64, time: Duration, cpu: Duration },
     Memory(Memory),
     Done,
     Failed(String),
+}
+
+/// CPU time of the driver's process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CpuTime {
+    /// Samples inside the driver's image.
+    pub samples: u64,
+    /// The time that they stand for.
+    pub in_image: Duration,
+    /// All of it, the host's kernel included.
+    pub process: Duration,
 }
 
 /// Memory that the driver has.
@@ -74,7 +93,7 @@ impl Server {
         Self::spawn(&["serve-driver".as_ref(), image.as_ref()])
     }
 
-    /// The echo with tokio.
+    /// The services with tokio.
     pub fn tokio() -> Result<Self> {
         Self::spawn(&["serve-tokio".as_ref()])
     }
@@ -98,9 +117,9 @@ impl Server {
         }
     }
 
-    /// Starts it: the address where it listens.
-    pub fn start(&mut self) -> Result<SocketAddr> {
-        match self.ask(&Ask::Start)? {
+    /// Starts it: the address where it serves.
+    pub fn start(&mut self, service: &Service) -> Result<SocketAddr> {
+        match self.ask(&Ask::Start(service.clone()))? {
             Answer::Address(address) => Ok(address),
             other => bail!("the server answered {other:?}"),
         }
@@ -131,13 +150,12 @@ impl Server {
         }
     }
 
-    /// Takes a profile while `work` is done: CPU time inside the image, with what `work` answered.
-    pub fn profile<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<(Duration, T)> {
+    /// Takes a profile while `work` is done: CPU time, with what `work` answered.
+    pub fn profile<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<(CpuTime, T)> {
         self.ask(&Ask::Profile)?;
         let outcome = work();
-        let Answer::Profile { samples, in_image, cpu } = self.ask(&Ask::Profiled)? else { bail!("the server has no profile") };
-        ensure!(samples > 0, "the profile has no samples");
-        Ok((cpu.mul_f64(in_image as f64 / samples as f64), outcome?))
+        let Answer::Profile { in_image, time, cpu } = self.ask(&Ask::Profiled)? else { bail!("the server has no profile") };
+        Ok((CpuTime { samples: in_image, in_image: time, process: cpu }, outcome?))
     }
 }
 
@@ -150,7 +168,7 @@ impl Drop for Server {
 }
 
 /// Answers what is asked on standard input until that ends.
-fn answer_all(mut answer: impl FnMut(Ask) -> Result<Answer>) -> Result<ExitCode> {
+pub fn answer_all(mut answer: impl FnMut(Ask) -> Result<Answer>) -> Result<ExitCode> {
     for line in stdin().lines() {
         let answer = serde_json::from_str(&line?).map_err(Into::into).and_then(&mut answer);
         let answer = answer.unwrap_or_else(|error| Answer::Failed(format!("{error:#}")));
@@ -159,98 +177,8 @@ fn answer_all(mut answer: impl FnMut(Ask) -> Result<Answer>) -> Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-fn cpu_time() -> Answer {
+/// CPU time that this process has used.
+pub fn cpu_time() -> Answer {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Answer::Time(Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32))
-}
-
-/// The process that has the driver.
-pub fn serve_driver(image: &Path) -> Result<ExitCode> {
-    // As one measures on Windows, without the costly checks: freed blocks are not kept and looked at again.
-    let verifier = Verifier { quarantine: false, ..Verifier::default() };
-    let rig = Rig::new(image, Config { verifier, ..Config::default() })?;
-    rig.set_port(0);
-    rig.set_address("127.0.0.1");
-    let mut driver: Option<Loaded> = None;
-    let mut profiler = None;
-    let outcome = answer_all(|ask| match ask {
-        Ask::Start => {
-            let loaded = driver.insert(rig.load()?);
-            loaded.address().map(Answer::Address)
-        }
-        Ask::Unload => unload(driver.take().context("it is not loaded")?),
-        Ask::Cpu => Ok(cpu_time()),
-        Ask::Profile => {
-            profiler = Some(Profiler::start());
-            Ok(Answer::Done)
-        }
-        Ask::Profiled => {
-            let profile = profiler.take().context("no profile was begun")?.stop();
-            Ok(Answer::Profile { samples: profile.samples, in_image: profile.in_image, cpu: profile.cpu })
-        }
-        Ask::Memory => Ok(Answer::Memory(memory(&rig))),
-    });
-    if let Some(driver) = driver.take() {
-        unload(driver)?;
-    }
-    outcome
-}
-
-fn unload(driver: Loaded) -> Result<Answer> {
-    let unload = driver.unload()?;
-    let verdict = driver.bench().verdict();
-    ensure!(verdict.is_clean(), "verdict: {verdict}");
-    Ok(Answer::Time(unload.total))
-}
-
-fn memory(rig: &Rig) -> Memory {
-    let stats = rig.bench().stats();
-    Memory {
-        blocks: stats.pool.nonpaged.blocks,
-        bytes: stats.pool.nonpaged.bytes,
-        irps: stats.irps,
-        mdls: stats.mdls,
-        allocated: stats.pool.all.total_blocks + stats.irps_total,
-    }
-}
-
-/// The process that has the echo with tokio.
-pub fn serve_tokio() -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    answer_all(|ask| match ask {
-        Ask::Start => {
-            let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
-            let address = listener.local_addr()?;
-            runtime.spawn(accept_all(listener));
-            Ok(Answer::Address(address))
-        }
-        Ask::Cpu => Ok(cpu_time()),
-        other => bail!("this server cannot {other:?}"),
-    })
-}
-
-async fn accept_all(listener: TcpListener) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let _ = stream.set_nodelay(true);
-        tokio::spawn(echo(stream));
-    }
-}
-
-/// As the driver does it: receive into one buffer, send that buffer, and so on.
-async fn echo(mut stream: TcpStream) -> std::io::Result<()> {
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let length = stream.read(&mut buffer).await?;
-        if length == 0 {
-            return stream.shutdown().await;
-        }
-        stream.write_all(&buffer[..length]).await?;
-    }
-}
-
-/// The file that a `serve-driver` process loads.
-#[derive(clap::Args)]
-pub struct DriverArguments {
-    /// The driver's file
-    pub image: PathBuf,
 }

@@ -4,11 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
-use indicatif::{HumanBytes, HumanCount};
 
 use super::figures::{Figure, Limit, median};
-use super::load::{self, Load, Shape};
-use super::server::Server;
+use super::load::{self, Load, Shape, Work};
+use super::server::{Server, Service};
 use super::{Measurement, ROUNDS, WARM_UP, announce};
 
 /// The limits.
@@ -46,7 +45,7 @@ struct Addresses {
 impl Measurement {
     fn servers(&self) -> Result<Servers> {
         let (mut driver, mut tokio) = (self.driver()?, Server::tokio()?);
-        let addresses = Addresses { driver: driver.start()?, tokio: tokio.start()? };
+        let addresses = Addresses { driver: driver.start(&Service::Echo)?, tokio: tokio.start(&Service::Echo)? };
         Ok(Servers { driver, tokio, addresses })
     }
 
@@ -70,19 +69,8 @@ impl Measurement {
         let name = format!("echo of {shape}");
         announce(&name);
         let mut loads = [Load::connect(addresses.driver, shape)?, Load::connect(addresses.tokio, shape)?];
-        let mut rates = [Vec::new(), Vec::new()];
-        for _ in 0..ROUNDS {
-            for (load, rates) in loads.iter_mut().zip(&mut rates) {
-                load.run(WARM_UP)?;
-                rates.push(load.run(self.time)?);
-            }
-        }
-        let [driver, tokio] = rates.map(median);
-        let show = |rate: f64| match shape.message {
-            ..1024 => format!("{}/s", HumanCount(rate as u64)),
-            bytes => format!("{}/s", HumanBytes((rate * bytes as f64) as u64)),
-        };
-        self.figures.push(Figure::ratio(name, driver, tokio, show, limit));
+        let [driver, tokio] = self.rates(&mut loads)?;
+        self.figures.push(Figure::ratio(name, driver, tokio, |rate| shape.rate(rate), limit));
         Ok(())
     }
 

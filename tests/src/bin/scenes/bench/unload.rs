@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 use wskclient_tests::peer;
 
 use super::figures::{Figure, Limit, least, median};
-use super::server::{Memory, Server};
+use super::server::{Memory, Server, Service};
 use super::{Measurement, announce};
 
 /// How long connections do nothing until they are idle in the driver's eyes.
@@ -57,7 +57,7 @@ impl Measurement {
 
 /// Unloads with so many idle connections: milliseconds, and bytes that each connection cost.
 fn unload_idle(driver: &mut Server, count: usize) -> Result<(f64, f64)> {
-    let address = driver.start()?;
+    let address = driver.start(&Service::Echo)?;
     let before = driver.memory()?;
     let mut streams = peer::open_idle(address, count)?;
     streams.iter_mut().try_for_each(|stream| peer::exchange(stream, 1))?;
