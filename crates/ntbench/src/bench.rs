@@ -101,7 +101,10 @@ pub struct Bench {
 static EXISTS: AtomicBool = AtomicBool::new(false);
 
 impl Bench {
-    /// Starts the machine. An error if this process has had one.
+    /// Starts the machine.
+    ///
+    /// # Errors
+    /// This process has had one; what the host refused.
     pub fn new(config: Config) -> Result<Bench, Error> {
         if EXISTS.swap(true, Ordering::AcqRel) {
             return Err(Error::Second);
@@ -158,11 +161,17 @@ impl Bench {
     }
 
     /// Loads the driver in the file `image` as `service`, and calls its entry point.
+    ///
+    /// # Errors
+    /// It is no image that can be loaded, or its entry point has failed; see [`LoadError`].
     pub fn load(&self, service: &str, image: &Path) -> Result<Driver, LoadError> {
         Driver::load(service, image)
     }
 
     /// Opens a device as an administrator's program would: `\\.\Name`.
+    ///
+    /// # Errors
+    /// There is none of that name; what the driver answered.
     pub fn open(&self, path: &str) -> Result<Handle, NtStatus> {
         file::open(path)
     }

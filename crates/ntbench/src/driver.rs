@@ -166,6 +166,9 @@ impl Driver {
     }
 
     /// Unloads it: calls its unload routine, checks that it has left nothing, and makes its pages inaccessible.
+    ///
+    /// # Errors
+    /// Why the I/O manager does not call the routine; the driver is still there.
     pub fn unload(&self) -> Result<Unload, UnloadRefused> {
         let handles = self.handles();
         let mut object = self.object.lock();

@@ -305,6 +305,9 @@ pub(crate) fn events_from(first: usize) -> Vec<Event> {
 }
 
 /// The events as JSON, one a line.
+///
+/// # Errors
+/// Those of `out`.
 pub fn write_json(events: &[Event], mut out: impl Write) -> stdio::Result<()> {
     for event in events {
         serde_json::to_writer(&mut out, event)?;
@@ -314,6 +317,9 @@ pub fn write_json(events: &[Event], mut out: impl Write) -> stdio::Result<()> {
 }
 
 /// The events in the Chrome trace-event format, which Perfetto opens.
+///
+/// # Errors
+/// Those of `out`.
 pub fn write_chrome(events: &[Event], mut out: impl Write) -> stdio::Result<()> {
     let entries: Vec<_> = events.iter().map(chrome).collect();
     serde_json::to_writer(&mut out, &serde_json::json!({ "traceEvents": entries }))?;

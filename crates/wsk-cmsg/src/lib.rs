@@ -9,6 +9,7 @@
 //! # IRQL
 //! Any: this is arithmetic on bytes.
 #![no_std]
+#![warn(clippy::missing_errors_doc)]
 #![forbid(unsafe_code)]
 
 mod control;

@@ -13,6 +13,7 @@
 //!
 //! The rules are those of `docs/lifecycle.md`.
 #![no_std]
+#![warn(clippy::missing_errors_doc)]
 
 #[cfg(any(test, loom))]
 extern crate std;

@@ -90,7 +90,10 @@ impl<T, A: Allocator> Table<T, A> {
         Some(id)
     }
 
-    /// Adds slots. Gives the chunk back if the table is as large as it gets.
+    /// Adds slots.
+    ///
+    /// # Errors
+    /// With the chunk, if the table is as large as it gets.
     ///
     /// # IRQL
     /// Any.
@@ -109,7 +112,10 @@ impl<T, A: Allocator> Table<T, A> {
         Ok(())
     }
 
-    /// Puts `content` into a reserved slot; gives it back if the slot is not that reservation's.
+    /// Puts `content` into a reserved slot.
+    ///
+    /// # Errors
+    /// With the content, if the slot is not that reservation's.
     ///
     /// # IRQL
     /// Any.

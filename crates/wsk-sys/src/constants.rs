@@ -30,6 +30,9 @@ pub const SIO_ADDRESS_LIST_SORT: ULONG = IOC_INOUT | IOC_WS2 | 25;
 pub const SIO_KEEPALIVE_VALS: ULONG = IOC_IN | IOC_VENDOR | 4;
 
 /// What the macro of this name in wsk.h makes of a major and a minor version.
+///
+/// # IRQL
+/// Any.
 #[allow(non_snake_case, reason = "named as in wsk.h")]
 #[must_use]
 pub const fn MAKE_WSK_VERSION(major: u8, minor: u8) -> USHORT {

@@ -8,6 +8,7 @@
 //! References: the `wsk` and `netioddk` pages of the Windows driver DDI documentation.
 
 #![no_std]
+#![warn(clippy::missing_errors_doc)]
 
 pub use constants::*;
 pub use types::*;

@@ -10,6 +10,7 @@
 //!
 //! The rules L01-L38 that comments cite are those of `docs/lifecycle.md`.
 #![no_std]
+#![warn(clippy::missing_errors_doc)]
 
 mod client;
 #[cfg(feature = "driver")]

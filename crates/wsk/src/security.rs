@@ -32,6 +32,7 @@ pub struct SecurityDescriptor(CachedHandle);
 
 impl SecurityDescriptor {
     /// Has a copy made of a descriptor in self-relative form, with entries of the usual kinds (allowed, denied, audit).
+    /// [`WSK_CACHE_SD`](https://learn.microsoft.com/windows-hardware/drivers/network/wsk-cache-sd)
     ///
     /// # Errors
     /// STATUS_INVALID_PARAMETER for bytes that are no such descriptor; detach has begun, no memory, or the provider's status.
@@ -52,6 +53,7 @@ pub(crate) async fn secure(socket: &Shared<Socket>, descriptor: &SecurityDescrip
 
 impl TcpSocket {
     /// Says who may share its address (SO_WSK_SECURITY); before it is bound.
+    /// [`SO_WSK_SECURITY`](https://learn.microsoft.com/windows-hardware/drivers/network/so-wsk-security)
     ///
     /// # Errors
     /// [`IoError::Detached`], also for a descriptor of another binding; no memory; the provider's status.

@@ -108,6 +108,9 @@ pub(crate) fn parse(data: &[u8]) -> Result<Plan, ImageError> {
 }
 
 /// Whether an image could be mapped, its imports aside.
+///
+/// # Errors
+/// Why not.
 pub fn check(data: &[u8]) -> Result<(), ImageError> {
     parse(data).map(|_| ())
 }

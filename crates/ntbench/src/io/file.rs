@@ -120,6 +120,9 @@ const METHOD_BUFFERED: u32 = 0;
 
 impl Handle {
     /// Sends a device control request with a buffer for `output_len` bytes; answers the bytes that came back.
+    ///
+    /// # Errors
+    /// The status that the driver completed it with, if it is no success.
     pub fn ioctl(&self, code: u32, input: &[u8], output_len: usize) -> Result<Vec<u8>, IoctlError> {
         if code & 3 != METHOD_BUFFERED {
             return Err(IoctlError { status: NtStatus::NOT_SUPPORTED, information: 0 });

@@ -128,6 +128,9 @@ pub struct Provider {
 
 impl Provider {
     /// Starts its threads. It is not there for clients before [`Provider::arrive`].
+    ///
+    /// # Errors
+    /// The host's, for threads and what they wait with.
     pub fn new(settings: Settings) -> io::Result<Self> {
         let host = Host::start(settings.reactors, crate::ke::processor::adopt)?;
         let (faults, counters, sockets) = Default::default();

@@ -57,6 +57,7 @@ pub(super) fn enable(socket: &Shared<Socket>, mask: u32) -> Result<bool, IoError
 impl TcpStream {
     /// Has the provider tell when there is something to receive, so that waiting takes no buffer. `false` if the provider
     /// has no such events.
+    /// [`SO_WSK_EVENT_CALLBACK`](https://learn.microsoft.com/windows-hardware/drivers/network/so-wsk-event-callback)
     ///
     /// # Errors
     /// [`IoError::Detached`].
@@ -73,6 +74,7 @@ impl TcpStream {
 
     /// Has the provider tell when the ideal send backlog changes, for [`WriteHalf::backlog_changed`]. `false` if the provider
     /// has no such event.
+    /// [`WskSendBacklogEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_send_backlog_event)
     ///
     /// # Errors
     /// [`IoError::Detached`].
@@ -84,6 +86,7 @@ impl TcpStream {
     }
 
     /// Switches an event off, and waits until no callback of it is under way. One that is on for all sockets stays on.
+    /// [`SO_WSK_EVENT_CALLBACK`](https://learn.microsoft.com/windows-hardware/drivers/network/so-wsk-event-callback)
     ///
     /// # Errors
     /// [`IoError::Detached`]; no memory; the provider's status.
@@ -96,6 +99,7 @@ impl TcpStream {
     }
 
     /// Switches an event off without waiting. One that is on for all sockets stays on.
+    /// [`SO_WSK_EVENT_CALLBACK`](https://learn.microsoft.com/windows-hardware/drivers/network/so-wsk-event-callback)
     ///
     /// # Errors
     /// [`IoError::Detached`]; the provider's status.
@@ -117,6 +121,7 @@ impl TcpStream {
     }
 
     /// How many bytes should be on their way, in sends that are not complete, so that the connection never waits for more.
+    /// [`SIO_WSK_QUERY_IDEAL_SEND_BACKLOG`](https://learn.microsoft.com/windows-hardware/drivers/network/sio-wsk-query-ideal-send-backlog)
     ///
     /// # Errors
     /// [`IoError::Detached`]; no memory; the provider's status.
@@ -128,6 +133,7 @@ impl TcpStream {
     }
 
     /// How many bytes have come that nobody has received yet.
+    /// [`SIO_WSK_QUERY_RECEIVE_BACKLOG`](https://learn.microsoft.com/windows-hardware/drivers/network/sio-wsk-query-receive-backlog)
     ///
     /// # Errors
     /// [`IoError::Detached`]; no memory; the provider's status.

@@ -78,6 +78,7 @@ fn refused(error: impl Into<IoError>, buffer: Buffer) -> TransferError {
 impl ReadHalf {
     /// Waits until there is something to receive: data, or the end of the stream. Without
     /// [events](TcpStream::enable_events) it returns at once.
+    /// [`WskReceiveEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_receive_event)
     ///
     /// # Errors
     /// [`IoError::Detached`], or [`IoError::Cancelled`] after [`Nudge::Stop`](crate::Nudge::Stop).
@@ -229,6 +230,7 @@ impl WriteHalf {
     }
 
     /// Sends what is filled of the buffer, and the FIN. See [`finish`](Self::finish).
+    /// [`WskDisconnect`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_disconnect)
     ///
     /// # Errors
     /// As for [`send`](Self::send).
@@ -245,6 +247,7 @@ impl WriteHalf {
     }
 
     /// Resets the connection, in both directions. What was not sent is lost; receives end with the provider's status.
+    /// [`WskDisconnect`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_disconnect)
     ///
     /// # Errors
     /// [`IoError::Detached`]; no memory; the provider's status.

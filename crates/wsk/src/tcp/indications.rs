@@ -109,6 +109,7 @@ impl ReadHalf {
 
 impl Indications {
     /// The next bytes, in the memory in which they came; `None` says that the peer will send no more.
+    /// [`WskReceiveEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_receive_event)
     ///
     /// What the caller holds counts to the [`Bound`]. When it is reached nothing more comes, and the peer is slowed down, until
     /// something is dropped.
@@ -237,6 +238,7 @@ impl Drop for Indications {
 impl WriteHalf {
     /// Sends a chain, all of it, without copying. An [`Indication`] of this or another stream goes out in the memory in which it
     /// came.
+    /// [`WskSend`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_send)
     ///
     /// If the future is dropped, the chain stays with the send until the provider is done with it.
     ///

@@ -128,6 +128,7 @@ impl Inspection {
 
 impl TcpStream {
     /// Names the request that the connection was, if its listener [inspects](crate::ListenOptions::conditional).
+    /// [`SIO_WSK_QUERY_INSPECT_ID`](https://learn.microsoft.com/windows-hardware/drivers/network/sio-wsk-query-inspect-id)
     ///
     /// # Errors
     /// [`IoError::Detached`]; the provider's status.

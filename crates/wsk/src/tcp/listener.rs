@@ -173,6 +173,7 @@ impl TcpListener {
     }
 
     /// The address that it is bound to.
+    /// [`WskGetLocalAddress`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_get_local_address)
     ///
     /// # Errors
     /// Detach has begun, no memory, or the provider's status.

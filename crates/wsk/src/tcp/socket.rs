@@ -96,6 +96,7 @@ impl TcpSocket {
     }
 
     /// The address that it is bound to.
+    /// [`WskGetLocalAddress`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_get_local_address)
     ///
     /// # Errors
     /// [`IoError::Detached`]; no memory; the provider's status.

@@ -59,6 +59,7 @@ impl TcpStream {
     }
 
     /// The address of this end.
+    /// [`WskGetLocalAddress`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_get_local_address)
     ///
     /// # Errors
     /// [`IoError::Detached`]; no memory; the provider's status.
@@ -70,6 +71,7 @@ impl TcpStream {
     }
 
     /// The address of the peer.
+    /// [`WskGetRemoteAddress`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_get_remote_address)
     ///
     /// # Errors
     /// [`IoError::Detached`]; no memory; the provider's status.

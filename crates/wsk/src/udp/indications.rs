@@ -129,6 +129,7 @@ impl UdpSocket {
 
 impl DatagramIndications {
     /// The next datagrams, in the memory in which they came.
+    /// [`WskReceiveFromEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_receive_from_event)
     ///
     /// # Errors
     /// [`IoError::Detached`]; no memory, when it can be tried again.
@@ -164,6 +165,7 @@ impl DatagramIndications {
 
     /// Switches the event off, and waits until no callback of it is under way. What comes from now on is for
     /// [`UdpSocket::receive_from`]. An event that is on for all sockets stays on.
+    /// [`SO_WSK_EVENT_CALLBACK`](https://learn.microsoft.com/windows-hardware/drivers/network/so-wsk-event-callback)
     ///
     /// # Errors
     /// [`IoError::Detached`]; no memory; the provider's status. It is off all the same, or goes off soon.

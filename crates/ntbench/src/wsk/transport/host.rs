@@ -45,6 +45,9 @@ pub struct Host {
 
 impl Host {
     /// Starts `count` reactor threads; each calls `on_start` with its number first.
+    ///
+    /// # Errors
+    /// The host's, for threads and what they wait with.
     pub fn start(count: u32, on_start: impl Fn(u32) + Send + Sync + 'static) -> io::Result<Self> {
         allow_many_files();
         let on_start = Arc::new(on_start);

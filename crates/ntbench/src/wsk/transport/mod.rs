@@ -83,6 +83,9 @@ pub enum Connecting {
 }
 
 /// One end of a stream, a listener, or what datagrams come to. No call blocks.
+///
+/// # Errors
+/// Those of the host's sockets, for every method here; `WouldBlock` where there is nothing to be had, or no room, now.
 pub trait Endpoint: Send + Sync {
     /// Gives it a local address.
     fn bind(&self, address: SocketAddr) -> io::Result<()>;
@@ -128,6 +131,9 @@ pub trait Endpoint: Send + Sync {
 pub type Job = Box<dyn FnOnce() + Send>;
 
 /// What carries the bytes.
+///
+/// # Errors
+/// Those of the host.
 pub trait Transport: Send + Sync {
     /// Makes a TCP endpoint.
     fn stream(&self, family: Family) -> io::Result<Box<dyn Endpoint>>;
