@@ -50,10 +50,14 @@ fn marked() -> Result<Vec<Place>> {
     Ok(places)
 }
 
-/// Marks of code; a comment that only speaks of them has none.
+/// Marks of code, behind it or on a line of their own below it, where rustfmt likes them; a comment that only speaks of them
+/// has none.
 fn marks(file: &str, text: &str) -> Vec<Place> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.starts_with("//"));
-    let marks = lines.filter_map(|(at, line)| Some((at + 1, line.split_once(MARK)?.1)));
+    let marks = lines.filter_map(|(at, line)| {
+        let (code, message) = line.split_once(MARK)?;
+        Some((if code.trim().is_empty() { at } else { at + 1 }, message))
+    });
     marks.map(|(line, message)| Place { file: file.to_owned(), line, message: message.trim().to_owned() }).collect()
 }
 
@@ -96,8 +100,8 @@ mod tests {
 
     #[test]
     fn marks_are_found_with_their_lines() {
-        let text = "//! as `//~ this`\nfn a() {\n    b(); //~ no `b`\n}\n";
-        assert_eq!(marks("a.rs", text), [place(3, "no `b`")]);
+        let text = "//! as `//~ this`\nfn a() {\n    b(); //~ no `b`\n    c();\n    //~ no `c`\n}\n";
+        assert_eq!(marks("a.rs", text), [place(3, "no `b`"), place(4, "no `c`")]);
     }
 
     #[test]
