@@ -33,6 +33,10 @@ use crate::Image;
 
 /// How often each thing is measured, the servers taking turns.
 const ROUNDS: usize = 5;
+/// Each round of throughput is this many short ones: what else the machine does for a while then meets all alike.
+const SLICES: u32 = 3;
+/// How long one runs before it is measured when it has run before.
+const SETTLE: Duration = Duration::from_millis(100);
 /// How long a load runs before it is measured.
 const WARM_UP: Duration = Duration::from_millis(300);
 
@@ -167,12 +171,15 @@ impl Measurement {
     /// Messages per second of each, medians of rounds in which they take turns.
     fn rates<const N: usize>(&self, works: &mut [impl Work; N]) -> Result<[f64; N]> {
         let mut rates = [const { Vec::new() }; N];
-        for round in 0..ROUNDS {
+        for work in &mut *works {
+            work.run(WARM_UP)?;
+        }
+        for round in 0..ROUNDS * SLICES as usize {
             for turn in 0..N {
                 // Each is once before and once after the others.
                 let turn = if round % 2 == 0 { turn } else { N - 1 - turn };
-                works[turn].run(WARM_UP)?;
-                rates[turn].push(works[turn].run(self.time)?);
+                works[turn].run(SETTLE)?;
+                rates[turn].push(works[turn].run(self.time / SLICES)?);
             }
         }
         Ok(rates.map(median))
