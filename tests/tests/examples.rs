@@ -181,19 +181,22 @@ isolated! {
 
     #[test]
     fn example_timeout_gives_up_what_takes_too_long() {
-        let (address, served) = peer_that(|mut stream| {
-            // Nothing at first; then, in time for the second wait, a word.
-            std::thread::sleep(Duration::from_millis(450));
+        // Nothing at first; a word in time for the second wait.
+        let (speak, may_speak) = std::sync::mpsc::channel::<()>();
+        let (address, served) = peer_that(move |mut stream| {
+            may_speak.recv().expect("a word");
             stream.write_all(b"late").expect("sent");
             stream.read_to_end(&mut Vec::new())
         });
         let loaded = example("timeout", "Peer", address);
+        said(&loaded, "timeout: the peer said nothing");
+        speak.send(()).expect("a peer");
         said(&loaded, "timeout: the task");
         assert_eq!(
             loaded.printed(),
             ["timeout: the peer said nothing", "timeout: then it said late", "timeout: the task was aborted"]
         );
-        // The aborted task held the connection: it is reset.
+        // The aborted task held the connection: it is reset. What `main` waits for now would take an hour.
         drop(served.join().expect("a peer"));
         unload_clean(&loaded);
     }

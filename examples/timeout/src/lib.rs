@@ -12,7 +12,7 @@ use wsk::{Binding, Buffer, Either, Error, JoinError, Lane, Passive, Sleep, TcpSt
 wsk::driver! { name: "timeout", module: 0x39b5_0e7a_c482_4db1_90f6_c57d_8e13_a26b, main: main }
 
 /// How long the peer may take to be reached, and to say something.
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_millis(500);
 
 async fn main(binding: Binding, passive: Passive) -> Result<(), Error> {
     let peer = Parameters::open(passive)?.address("Peer")?;
@@ -39,5 +39,9 @@ async fn main(binding: Binding, passive: Passive) -> Result<(), Error> {
         Err(JoinError::Aborted) => wdk::println!("timeout: the task was aborted"),
         other => wdk::println!("timeout: the task came to {other:?}"),
     }
-    Ok(())
+
+    // A wait without end hinders nobody: when the driver is unloaded, `main` is dropped where it waits.
+    loop {
+        Sleep::new(Duration::from_secs(3600))?.await;
+    }
 }
