@@ -2,11 +2,15 @@
 #![no_std]
 
 use core::net::IpAddr;
+use core::time::Duration;
 
 use wsk::entry::Parameters;
-use wsk::{Binding, Buffer, Error, Inspector, Lane, ListenOptions, Passive, TcpListener, TcpStream};
+use wsk::{Binding, Buffer, Error, Inspector, Lane, ListenOptions, Passive, TcpListener, TcpStream, timeout};
 
 wsk::driver! { name: "conditional-accept", module: 0x61e0_3bd8_94c7_4a15_8f20_d4a9_0c5b_72ee, main: main }
+
+/// How long a peer may take to end its side.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 async fn main(binding: Binding, passive: Passive) -> Result<(), Error> {
     let settings = Parameters::open(passive)?;
@@ -44,6 +48,8 @@ async fn greet(mut stream: TcpStream) {
         buffer.write(b"welcome\n");
         stream.send(buffer).await?;
         stream.finish().await?;
+        // To the peer's own end, but not for ever: a stream that is dropped before is reset, and the greeting may be lost.
+        timeout(PATIENCE, stream.drain()).await??;
         Ok::<_, Error>(())
     };
     if let Err(error) = greeted.await {
