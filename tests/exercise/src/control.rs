@@ -7,11 +7,11 @@ use core::net::{Ipv4Addr, SocketAddr};
 use core::pin::pin;
 use core::time::Duration;
 
+use wsk::rundown::Phase;
 use wsk::{
     Addresses, Binding, Family, IoError, Lane, ListenOptions, SecurityDescriptor, Sleep, TcpListener, TcpSocket, TimeoutError,
     UdpSocket, now, timeout,
 };
-use wsk::rundown::Phase;
 
 use crate::failure::{Doing, expect};
 use crate::{Outcome, say};

@@ -78,7 +78,7 @@ pub(crate) async fn join(binding: &Binding, _: SocketAddr) -> Outcome {
         let buffer = joined(handle).await?.doing("task")?.doing("buffer")?;
         expect(buffer.capacity() == 10, "the task's own buffer")?;
     }
-    let counted = executor.spawn_passive(|passive| count_on_passive(passive)).doing("spawn")?;
+    let counted = executor.spawn_passive(count_on_passive).doing("spawn")?;
     expect(joined(counted).await? == Ok(3), "a count from the passive thread")?;
     let marks = Marks::new()?;
     drop(executor.spawn(Lane::Dispatch, detached(Guard(marks.clone()))).doing("spawn")?);
@@ -216,7 +216,7 @@ pub(crate) async fn flood(binding: &Binding, _: SocketAddr) -> Outcome {
         executor.spawn(Lane::Dispatch, flood_with(marks.clone())).doing("spawn")?,
     ];
     for _ in 0..20 {
-        let passive = executor.spawn_passive(|passive| count_on_passive(passive)).doing("spawn")?;
+        let passive = executor.spawn_passive(count_on_passive).doing("spawn")?;
         let other = executor.spawn(Lane::Dispatch, yield_now()).doing("spawn")?;
         expect(joined(passive).await? == Ok(3), "the passive thread")?;
         expect(joined(other).await? == Ok(()), "another task")?;

@@ -8,6 +8,7 @@ use core::fmt;
 use super::{BindError, ChainError, ConnectError, ConnectWithError, Detached, InspectError, IoError, OpenError, TransferError};
 use crate::resolve::ResolveError;
 use crate::sync::{JoinError, OutOfMemory, SpawnError};
+use crate::tcp::PipelineError;
 use crate::udp::{BatchError, ForwardError};
 use crate::wait::TimeoutError;
 
@@ -62,6 +63,7 @@ from! {
     BatchError => Io,
     ChainError => Io,
     ForwardError => Io,
+    PipelineError => Io,
     ResolveError => Resolve,
     TransferError => Io,
     SpawnError => Spawn,
@@ -91,6 +93,12 @@ impl<T> From<(IoError, T)> for Error {
     }
 }
 
+impl From<PipelineError> for IoError {
+    fn from(failed: PipelineError) -> Self {
+        failed.error
+    }
+}
+
 impl From<ChainError> for IoError {
     fn from(failed: ChainError) -> Self {
         failed.error
@@ -116,6 +124,12 @@ impl From<ConnectWithError> for ConnectError {
 }
 
 impl fmt::Display for TransferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl fmt::Display for PipelineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)
     }
@@ -153,7 +167,7 @@ macro_rules! errors {
 
 errors! {
     BatchError, BindError, ChainError, ConnectError, ConnectWithError, Detached, Error, ForwardError, InspectError, IoError, JoinError, OpenError,
-    ResolveError, SpawnError, TimeoutError, TransferError,
+    PipelineError, ResolveError, SpawnError, TimeoutError, TransferError,
 }
 
 #[cfg(feature = "driver")]
