@@ -65,7 +65,8 @@ pub enum Returned {
     Pending,
     /// The IRP is back: take the result. (If counted: give the right back first.)
     Back,
-    /// The call failed and the IRP is not back: give the right back, tell the caller, touch nothing (L35).
+    /// The call failed and the IRP is not back: give the right back, tell the caller, touch nothing of the operation (L35), which
+    /// may be freed already: whom the right goes back to is to be known before.
     Parked,
 }
 

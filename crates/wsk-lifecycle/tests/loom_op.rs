@@ -30,6 +30,8 @@ struct Op {
     waker: UnsafeCell<Option<Task>>,
     /// Looked at by IoCancelIrp.
     irp: UnsafeCell<()>,
+    /// Whom the right is given back to: looked at by the submitter before he says that the call has returned.
+    owner: UnsafeCell<()>,
     freed: AtomicU32,
     woken: [AtomicU32; 2],
     rights_back: AtomicU32,
@@ -42,6 +44,7 @@ impl Op {
             result: UnsafeCell::new(false),
             waker: UnsafeCell::new(None),
             irp: UnsafeCell::new(()),
+            owner: UnsafeCell::new(()),
             freed: AtomicU32::new(0),
             woken: [AtomicU32::new(0), AtomicU32::new(0)],
             rights_back: AtomicU32::new(0),
@@ -67,6 +70,7 @@ impl Op {
         self.set_result(false);
         self.set_waker(None);
         self.irp.with_mut(|_| {});
+        self.owner.with_mut(|_| {});
         self.freed.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -191,8 +195,15 @@ fn l13_a_counted_right_goes_back_once_and_not_before_the_return() {
             let completer = op.clone();
             let completer = thread::spawn(move || completer.complete_counted());
             assert_eq!(op.rights_back.load(Ordering::Acquire), 0, "given back before the call has returned");
+            if failed {
+                // Not after it: an operation that is parked may be freed by its completion at any time.
+                op.owner.with(|_| {});
+            }
             let returned = op.state.returned_counted(failed);
             if returned != Returned::Pending {
+                if !failed {
+                    op.owner.with(|_| {});
+                }
                 op.rights_back.fetch_add(1, Ordering::AcqRel);
             }
             if returned != Returned::Parked {

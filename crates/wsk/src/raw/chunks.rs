@@ -87,11 +87,13 @@ pub(super) unsafe fn map(buffer: &WSK_BUF) -> Result<usize, OutOfMemory> {
         // SAFETY: null, or live as the caller promises.
         let Some(mdl) = (unsafe { at.as_ref() }) else { break };
         let length = (mdl.ByteCount as usize).saturating_sub(offset).min(left);
-        if length > 0 && system_address(mdl).is_none() {
+        // The mapping writes to the MDL: the reference is not used after it.
+        let (next, unmapped) = (mdl.Next, length > 0 && system_address(mdl).is_none());
+        if unmapped {
             // SAFETY: as the caller promises.
             unsafe { map_one(at) }?;
         }
-        (at, offset, left) = (mdl.Next, 0, left - length);
+        (at, offset, left) = (next, 0, left - length);
     }
     Ok(buffer.Length as usize - left)
 }

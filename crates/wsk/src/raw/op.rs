@@ -355,30 +355,35 @@ pub(crate) unsafe fn start<P: Payload>(
 /// What follows the return of the call; see the states of [`wsk_lifecycle::op`].
 #[inline]
 fn returned<P: Payload>(op: Shared<Op<P>>, status: NtStatus) -> Pending<P> {
-    let failed = !status.is_success();
-    let decision = if failed {
-        returned_with_error(&op)
-    } else if P::Owner::COUNTED {
-        op.state.returned_counted(false)
-    } else {
-        op.state.returned(false)
-    };
-    if P::Owner::COUNTED && decision != Returned::Pending {
+    if !status.is_success() {
+        return returned_failed(op, status);
+    }
+    let decision = if P::Owner::COUNTED { op.state.returned_counted(false) } else { op.state.returned(false) };
+    let landed = decision != Returned::Pending;
+    if P::Owner::COUNTED && landed {
         op.leave();
     }
-    let landed = decision != Returned::Pending;
-    let op = match decision {
+    Pending { op: Some(op), failed: status, uncancelled: false, landed }
+}
+
+#[cold]
+fn returned_failed<P: Payload>(op: Shared<Op<P>>, status: NtStatus) -> Pending<P> {
+    // Of its own: one that is parked may be freed by its completion at any time.
+    let owner = op.owner().cloned().filter(|_| P::Owner::COUNTED);
+    let op = match returned_with_error(&op) {
         Returned::Pending | Returned::Back => Some(op),
         Returned::Parked => {
-            // It is its list's.
+            // It is its list's, and not to be touched any more.
             let _ = op.into_raw();
             None
         }
     };
-    Pending { op, failed: status, uncancelled: false, landed }
+    if let Some(owner) = owner {
+        owner.leave();
+    }
+    Pending { op, failed: status, uncancelled: false, landed: true }
 }
 
-#[cold]
 fn returned_with_error<P: Payload>(op: &Shared<Op<P>>) -> Returned {
     let link = Op::link(op.as_ptr());
     let Some(parked) = op.owner().filter(|_| !op.state.is_back()).map(Owner::parked) else {

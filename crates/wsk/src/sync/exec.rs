@@ -176,6 +176,17 @@ impl Inner {
         }
     }
 
+    /// Runs what the passive lane has, at PASSIVE_LEVEL; `false` if that was nothing.
+    fn run_passive(&self) -> bool {
+        let mut any = false;
+        for node in self.passive.take() {
+            any = true;
+            // SAFETY: taken from a queue, which guarantees that it may be run once.
+            unsafe { Node::run(node) };
+        }
+        any
+    }
+
     fn run_processor(&self, processor: &Processor) {
         for node in processor.queue.take() {
             if processor.spend(self.rounds.load(Ordering::Relaxed)) {
@@ -305,8 +316,12 @@ impl Executor {
         inner.stop.store(true, Ordering::Release);
         inner.passive_wake.set();
         thread.join(passive);
-        // Again after the thread: a job there may have queued a DPC.
+        // Again after the thread: a job there may have queued a DPC, and a DPC may have passed on what exceeded its budget when
+        // the thread had looked for the last time.
         flush_dpcs(passive);
+        while inner.run_passive() {
+            flush_dpcs(passive);
+        }
     }
 
     /// A task, or an attempt at one, is gone.
@@ -343,9 +358,6 @@ unsafe extern "C" fn run_passive(context: *mut c_void) {
     while !inner.stop.load(Ordering::Acquire) {
         inner.passive_wake.wait(passive);
         inner.rounds.fetch_add(1, Ordering::Relaxed);
-        for node in inner.passive.take() {
-            // SAFETY: taken from a queue, which guarantees that it may be run once.
-            unsafe { Node::run(node) };
-        }
+        inner.run_passive();
     }
 }

@@ -4,7 +4,7 @@
 //! `<= DISPATCH_LEVEL` for everything here.
 
 use core::sync::atomic::{AtomicU32, Ordering};
-use core::task::Waker;
+use core::task::{RawWakerVTable, Waker};
 
 use atomic_waker::AtomicWaker;
 
@@ -21,9 +21,12 @@ pub(crate) struct Watched {
 /// What the one who watches remembers: which waker it put in, and after which wake. As long as there was none since, the
 /// waker is there, and keeps its task, so that no other task can have its address.
 #[derive(Default)]
-pub(crate) struct Watching(Option<(u32, *const ())>);
+pub(crate) struct Watching(Option<(u32, Identity)>);
 
-// SAFETY: the pointer is compared only.
+/// Data and table of a waker: what [`Waker::will_wake`] compares.
+type Identity = (*const (), *const RawWakerVTable);
+
+// SAFETY: the pointers are compared only.
 unsafe impl Send for Watching {}
 // SAFETY: as above.
 unsafe impl Sync for Watching {}
@@ -40,7 +43,8 @@ impl Watched {
         self.wakes.fetch_sub(1, Ordering::Release);
     }
 
-    /// Has the next wake go to this task. What it waits for is to be looked at after this.
+    /// Has the next wake go to this task. What it waits for is to be looked at after this. A place that is watched is not
+    /// registered at, and has one [`Watching`]: what that remembers would not be true any more.
     pub(crate) fn register(&self, waker: &Waker) {
         self.waker.register(waker);
     }
@@ -48,11 +52,12 @@ impl Watched {
     /// The same, at no cost if nothing has happened since the last time.
     pub(crate) fn watch(&self, watching: &mut Watching, waker: &Waker) {
         let wakes = self.wakes.load(Ordering::Acquire);
-        if watching.0 == Some((wakes, waker.data())) {
+        let identity = (waker.data(), &raw const *waker.vtable());
+        if watching.0 == Some((wakes, identity)) {
             return;
         }
         self.waker.register(waker);
         // A wake in progress may take this waker without being counted again.
-        watching.0 = (wakes & IN_PROGRESS == 0).then(|| (wakes, waker.data()));
+        watching.0 = (wakes & IN_PROGRESS == 0).then_some((wakes, identity));
     }
 }

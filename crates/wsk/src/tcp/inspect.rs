@@ -7,7 +7,7 @@ use core::future::poll_fn;
 use core::net::SocketAddr;
 use core::task::Poll;
 
-use super::TcpStream;
+use super::{Streak, TcpStream};
 use crate::error::{AcceptError, InspectError, IoError};
 use crate::raw::calls::inspect::{GiveError, Verdict};
 use crate::raw::calls::{Call, control};
@@ -18,6 +18,7 @@ use crate::sync::Shared;
 /// Shows the connection requests of a listener. It does not keep the listener open.
 pub struct Inspector {
     socket: Shared<Socket>,
+    streak: Streak,
 }
 
 /// A connection request. Dropping it rejects it.
@@ -28,7 +29,7 @@ pub struct Inspection {
 
 impl Inspector {
     pub(super) fn new(socket: &Shared<Socket>) -> Self {
-        Self { socket: socket.clone() }
+        Self { socket: socket.clone(), streak: Streak::default() }
     }
 
     /// Waits for the next request. Those that are aborted before are not shown.
@@ -40,6 +41,7 @@ impl Inspector {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub async fn inspect(&mut self) -> Result<Inspection, AcceptError> {
+        self.streak.count().await;
         let mut verdict = Some(Verdict::new(&self.socket)?);
         let request = poll_fn(|context| {
             if let Some(listening) = self.socket.listening() {

@@ -11,7 +11,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 
 use super::halves::ended;
-use super::{STREAK, TcpStream};
+use super::TcpStream;
 use crate::Detached;
 use crate::error::{IoError, TransferError};
 use crate::raw::calls::Call;
@@ -63,8 +63,11 @@ pub struct Turns<'a, F> {
     phase: Phase,
     failed: Option<(IoError, Option<Buffer>)>,
     turn: F,
-    streak: u8,
 }
+
+/// How many steps one poll takes before the task lets others run: a peer that is fast enough, or sends that are done at once,
+/// must not keep it going at DISPATCH_LEVEL for ever. A receive or send takes two, its beginning and its end.
+const STEPS: u8 = 128;
 
 impl TcpStream {
     /// Receives into the buffer, and does after each transfer what `turn` says, until it says [`Turn::Stop`] or the peer has sent
@@ -81,7 +84,7 @@ impl TcpStream {
             Ok(ready) => (Phase::Receive(ready), None),
             Err(buffer) => (Phase::Over, Some((IoError::OutOfMemory, Some(buffer)))),
         };
-        Turns { stream: self, phase, failed, turn, streak: 0 }
+        Turns { stream: self, phase, failed, turn }
     }
 }
 
@@ -95,7 +98,7 @@ enum Step {
 impl<F: FnMut(Went, &mut Buffer) -> Turn + Unpin> Turns<'_, F> {
     fn step(&mut self, phase: Phase, context: &mut Context<'_>) -> Step {
         match phase {
-            Phase::Receive(ready) => self.receive(ready, context),
+            Phase::Receive(ready) => self.receive(ready),
             Phase::Receiving(pending) => self.receiving(pending, context),
             Phase::Send(ready) => self.send(ready),
             Phase::Sending(pending) => self.sending(pending, context),
@@ -106,15 +109,8 @@ impl<F: FnMut(Went, &mut Buffer) -> Turn + Unpin> Turns<'_, F> {
         }
     }
 
-    fn receive(&mut self, ready: Ready<Transfer>, context: &mut Context<'_>) -> Step {
+    fn receive(&mut self, ready: Ready<Transfer>) -> Step {
         let socket = &self.stream.reader.socket;
-        self.streak += 1;
-        if self.streak >= STREAK {
-            // A peer that is fast enough must not keep the task going at DISPATCH_LEVEL for ever.
-            self.streak = 0;
-            context.waker().wake_by_ref();
-            return Step::Wait(Phase::Receive(ready));
-        }
         if socket.flags() & NUDGE_IDLE != 0 {
             // It was meant for a receive that is over.
             socket.take_flags(NUDGE_IDLE);
@@ -220,7 +216,7 @@ impl<F: FnMut(Went, &mut Buffer) -> Turn + Unpin> Future for Turns<'_, F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        loop {
+        for _ in 0..STEPS {
             let phase = core::mem::replace(&mut this.phase, Phase::Over);
             match this.step(phase, context) {
                 Step::On(phase) => this.phase = phase,
@@ -231,5 +227,7 @@ impl<F: FnMut(Went, &mut Buffer) -> Turn + Unpin> Future for Turns<'_, F> {
                 Step::End(outcome) => return Poll::Ready(outcome),
             }
         }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
