@@ -9,7 +9,7 @@ use std::time::Duration;
 use control_abi::Gate;
 use ntbench::nmr::{self, Choice, Level};
 use ntbench::trace::{Event, Kind, Side};
-use ntbench::wsk::{Faults, Function, Moment, Step};
+use ntbench::wsk::{Action, Faults, Function, Moment, Rule, Step, When};
 use ntbench::{Config, NtStatus, Verifier};
 use support::story::*;
 use support::{
@@ -189,7 +189,9 @@ isolated! {
     #[test]
     fn l17_without_work_detach_succeeds_and_nothing_is_completed() {
         let rig = rig();
-        rig.bench().provider().set_faults(Faults { absent_address: u32::MAX, ..Faults::default() });
+        // Nor does it wait for another transport.
+        let lacking = Rule { function: Function::ControlClient, when: When::Always, action: Action::Fail(NtStatus::NOT_SUPPORTED) };
+        rig.bench().provider().set_faults(Faults { absent_address: u32::MAX, rules: vec![lacking], ..Faults::default() });
         let loaded = load(&rig);
         until(&loaded, "the bind has failed", || !Story::of(&loaded).printed("cannot listen at").is_empty());
         state_when(&loaded, |state| state.gate == Gate::Open as u32 && state.in_flight == 0 && state.sockets == 0);
