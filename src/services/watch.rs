@@ -94,7 +94,7 @@ async fn watch_transports(services: &'static Services, binding: &Binding) {
 
 async fn watch_addresses(passive: Passive, services: &'static Services, binding: &Binding, at: SocketAddr) {
     let Ok(socket) = UdpSocket::bind(binding, at, Addresses::OwnFamily).await else { return };
-    while socket.address_list_changed(passive).await.is_ok() {
+    while socket.local_addresses_changed(passive).await.is_ok() {
         if tell(services).await.is_err() {
             return;
         }

@@ -4,8 +4,12 @@
 mod support;
 
 use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use ntbench::wsk::{Action, Faults, Function, When};
+use ntbench::Value;
+use ntbench::wsk::{Action, Faults, Function, Moment, Step, When};
 use support::exercise::{Exercise, NO_TARGET, exercise, exercise_on, exercise_rig};
 use support::udp::host;
 use support::{bounded, config, isolated, unload_clean};
@@ -158,6 +162,55 @@ isolated! {
     fn lib_datagrams_after_their_reader_is_dropped_are_for_a_receive() {
         let (run, peer) = with_peer("datagrams_forgotten");
         send(&peer, b"after");
+        run.expect_ok_and_unload();
+    }
+
+    #[test]
+    fn lib_datagrams_the_event_is_switched_off_while_it_is_under_way() {
+        let rig = exercise_rig(config());
+        let blocked = Arc::new(AtomicBool::new(true));
+        let hold = Arc::clone(&blocked);
+        rig.bench().provider().on_step(move |step| {
+            let entered = step == Step { function: Function::ReceiveFromEvent, moment: Moment::Enter };
+            while entered && hold.load(Ordering::Acquire) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let run = exercise_on(&rig, "datagrams_disabling", NO_TARGET);
+        host("127.0.0.1:0").send_to(b"held", run.at()).expect("sent");
+        run.said("blocked");
+        blocked.store(false, Ordering::Release);
+        run.expect_ok_and_unload();
+    }
+
+    #[test]
+    fn lib_datagrams_a_static_event_is_on_from_the_start() {
+        let rig = exercise_rig(config());
+        rig.set("StaticEvents", Value::Dword(2));
+        let run = exercise_on(&rig, "datagrams_from_the_start", NO_TARGET);
+        let peer = host("127.0.0.1:0");
+        peer.connect(run.at()).expect("an address");
+        send(&peer, b"first");
+        run.said("reading");
+        send(&peer, b"second");
+        run.said("no more");
+        send(&peer, b"third");
+        run.expect_ok_and_unload();
+    }
+
+    #[test]
+    fn lib_datagrams_say_how_they_were_addressed() {
+        let run = exercise("datagrams_cast", NO_TARGET);
+        let peer = host("127.0.0.1:0");
+        peer.set_broadcast(true).expect("to broadcast");
+        let [to_all, to_one] = ["127.255.255.255", "127.0.0.1"].map(|ip| (ip, run.at().port()));
+        peer.send_to(b"all", to_all).expect("sent");
+        assert_eq!(run.said("list 0"), "Broadcast");
+        peer.send_to(b"one", to_one).expect("sent");
+        assert_eq!(run.said("list 1"), "Unicast");
+        run.said("off");
+        peer.send_to(b"all", to_all).expect("sent");
+        assert_eq!(run.said("received"), "Broadcast");
         run.expect_ok_and_unload();
     }
 

@@ -188,6 +188,25 @@ isolated! {
         expect_control(&run, &peer, at, "127.0.0.1");
     }
 
+    /// A peer of IPv4 has no way to see them here: the driver's own second socket does.
+    #[test]
+    fn lib_udp_hop_limits_of_ipv4() {
+        let peer = host("127.0.0.1:0");
+        let run = exercise("udp_hops", peer.local_addr().expect("an address"));
+        (0..3).for_each(|_| assert_eq!(received(&peer), b"far"));
+        run.expect_ok_and_unload();
+    }
+
+    #[test]
+    fn lib_udp_hop_limits_of_ipv6() {
+        let peer = udp::Marked::counting_hops();
+        let run = exercise("udp_hops", peer.local_address());
+        for limit in [7, 9, 7] {
+            assert_eq!(peer.receive(), (b"far".to_vec(), limit));
+        }
+        run.expect_ok_and_unload();
+    }
+
     #[test]
     fn lib_udp_what_is_sent_is_cut_and_what_comes_is_joined() {
         let peer = host("127.0.0.1:0");

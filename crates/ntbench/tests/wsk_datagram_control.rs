@@ -227,7 +227,7 @@ isolated! {
                 [good.clone(), vec![0; 4], vec![0; 3]].concat(),
                 control(&[number(IPPROTO_IP, IP_ECN, 4)]),
                 control(&[number(IPPROTO_IP, IP_TOS, 256)]),
-                control(&[number(IPPROTO_IP, IP_HOPLIMIT, 3)]),
+                control(&[number(IPPROTO_IP, IP_HOPLIMIT, 256)]),
                 control(&[number(IPPROTO_IP, IP_PKTINFO, 1)]),
                 control(&[number(IPPROTO_IPV6, IPV6_ECN, 1)]),
                 control(&[pktinfo("::ffff:127.0.0.1", 0)]),
@@ -426,11 +426,15 @@ isolated! {
             assert_eq!(host_number(host, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER), libc::IP_PMTUDISC_DO);
             assert_eq!(first.set(IPPROTO_IP, IP_DONTFRAGMENT, 0), NtStatus::SUCCESS);
             assert_eq!(host_number(host, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER), libc::IP_PMTUDISC_DONT);
+            assert_eq!(first.value(IPPROTO_IP, IP_TTL), Ok(128));
+            assert_eq!(first.set(IPPROTO_IP, IP_TTL, 7), NtStatus::SUCCESS);
+            assert_eq!(host_number(host, libc::IPPROTO_IP, libc::IP_TTL), 7);
+            assert_eq!(first.set(IPPROTO_IP, IP_TTL, 256), NtStatus::INVALID_PARAMETER);
             assert_eq!(first.set(IPPROTO_IP, IP_UNICAST_IF, loopback().to_be()), NtStatus::SUCCESS);
             assert_eq!(host_number(host, libc::IPPROTO_IP, libc::IP_UNICAST_IF), loopback().to_be() as i32);
             assert_eq!(first.set(IPPROTO_IP, IP_UNICAST_IF, 0x7fff_u32.to_be()), NtStatus::INVALID_ADDRESS_COMPONENT);
             let values = [(SOL_SOCKET, SO_REUSEADDR, 1), (SOL_SOCKET, SO_BROADCAST, 1), (SOL_SOCKET, SO_RCVBUF, 50_000),
-                (SOL_SOCKET, SO_SNDBUF, 60_000), (IPPROTO_IP, IP_DONTFRAGMENT, 0), (IPPROTO_IP, IP_UNICAST_IF, loopback().to_be()),
+                (SOL_SOCKET, SO_SNDBUF, 60_000), (IPPROTO_IP, IP_DONTFRAGMENT, 0), (IPPROTO_IP, IP_TTL, 7), (IPPROTO_IP, IP_UNICAST_IF, loopback().to_be()),
                 (SOL_SOCKET, SO_TYPE, u32::from(SOCK_DGRAM))];
             values.iter().for_each(|(level, option, value)| assert_eq!(first.value(*level, *option), Ok(*value)));
             // What is not there, and what a socket of IPv4 has not.
@@ -445,6 +449,8 @@ isolated! {
             let host = host_socket(at);
             assert_eq!(six.set(IPPROTO_IPV6, IPV6_DONTFRAG, 1), NtStatus::SUCCESS);
             assert_eq!((host_number(host, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG), six.value(IPPROTO_IPV6, IPV6_DONTFRAG)), (1, Ok(1)));
+            assert_eq!(six.set(IPPROTO_IPV6, IPV6_UNICAST_HOPS, 9), NtStatus::SUCCESS);
+            assert_eq!((host_number(host, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS), six.value(IPPROTO_IPV6, IPV6_UNICAST_HOPS)), (9, Ok(9)));
             assert_eq!(six.set(IPPROTO_IPV6, IPV6_UNICAST_IF, loopback()), NtStatus::SUCCESS);
             assert_eq!(host_number(host, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_IF), loopback().to_be() as i32);
             six.close();

@@ -3,11 +3,11 @@
 //! # IRQL
 //! `<= DISPATCH_LEVEL`.
 
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, SocketAddr};
 use core::pin::pin;
 use core::time::Duration;
 
-use wsk::{Addresses, Binding, Bound, Buffer, Control, DatagramIndications, IoError, Sleep, UdpSocket, now};
+use wsk::{Addresses, Binding, Bound, Buffer, Control, DatagramIndications, IoError, Sleep, UdpSocket, now, timeout};
 
 use crate::failure::{Doing, Failure, expect};
 use crate::{Outcome, at, say};
@@ -124,6 +124,54 @@ pub(crate) async fn disable(binding: &Binding, target: SocketAddr) -> Outcome {
     say("datagrams_disable", "off");
     let (buffer, _) = socket.receive_from(Buffer::new(16).doing("a buffer")?).await.doing("receiving")?;
     expect(buffer.filled() == b"after", "what came after")
+}
+
+/// The event is switched off while it is under way, which is waited for; and again when it is off.
+pub(crate) async fn disabling(binding: &Binding, target: SocketAddr) -> Outcome {
+    let (socket, indications) = indicated(binding, target, Bound::default()).await?;
+    at("datagrams_disabling", socket.local_address().await.doing("asking for the address")?);
+    // By then the event is under way, and is held there.
+    Sleep::new(Duration::from_millis(200)).doing("a timer")?.await;
+    let mut disabling = pin!(indications.disable());
+    let early = timeout(Duration::from_millis(50), disabling.as_mut()).await;
+    expect(early.is_err(), "a wait for the callback")?;
+    say("datagrams_disabling", "blocked");
+    disabling.await.doing("switching the event off")
+}
+
+/// The event is on without being switched on: what comes before somebody reads is for a receive, and the reader has the rest.
+pub(crate) async fn from_the_start(binding: &Binding, target: SocketAddr) -> Outcome {
+    let own = SocketAddr::new(target.ip(), 0);
+    let socket = UdpSocket::bind(binding, own, Addresses::OwnFamily).await.doing("binding")?;
+    at("datagrams_from_the_start", socket.local_address().await.doing("asking for the address")?);
+    let receive = async || socket.receive_from(Buffer::new(16).doing("a buffer")?).await.doing("receiving");
+    let (buffer, _) = receive().await?;
+    expect(buffer.filled() == b"first", "what came while nobody read in place")?;
+    let mut indications = socket.enable_indications(Bound::default()).doing("reading in place")?;
+    say("datagrams_from_the_start", "reading");
+    let datagrams = indications.receive().await.doing("receiving in place")?;
+    expect(datagrams.iter().all(|one| one.chunks().all(|chunk| chunk == b"second")), "what the event brought")?;
+    drop(datagrams);
+    indications.disable().await.doing("reading no more")?;
+    say("datagrams_from_the_start", "no more");
+    let (buffer, _) = receive().await?;
+    expect(buffer.filled() == b"third", "what came after")
+}
+
+/// Says how what comes was addressed, by the event and then by a receive.
+pub(crate) async fn cast(binding: &Binding, _target: SocketAddr) -> Outcome {
+    let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let (socket, mut indications) = indicated(binding, everywhere, Bound::default()).await?;
+    at("datagrams_cast", socket.local_address().await.doing("asking for the address")?);
+    for number in 0..2 {
+        let datagrams = indications.receive().await.doing("receiving in place")?;
+        say("datagrams_cast", format_args!("list {number} {:?}", datagrams.cast()));
+    }
+    indications.disable().await.doing("switching the event off")?;
+    say("datagrams_cast", "off");
+    let (_, received) = socket.receive_from(Buffer::new(16).doing("a buffer")?).await.doing("receiving")?;
+    say("datagrams_cast", format_args!("received {:?}", received.cast));
+    Ok(())
 }
 
 /// Drops the reader of the event; what comes then is for a receive.

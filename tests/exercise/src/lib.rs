@@ -72,9 +72,9 @@ scenarios! {
         static_events, disabling, pipeline, pipeline_dropped, turns, silence, ends;
     zero_copy: echo, tight, copies, vectors, bound, hold, queue, dropped, forward;
     perf: zero_copy, copying, buffered;
-    datagrams: copies, bound, forward, stuck, held, disable, forgotten, gone;
+    datagrams: copies, bound, forward, stuck, held, disable, disabling, forgotten, gone, from_the_start, cast;
     udp_adverse: faults, dropped, ended;
-    udp: echo, chain, dual, truncated, in_flight, batch, fixed, options, control, segments;
+    udp: echo, chain, dual, truncated, in_flight, batch, fixed, options, control, segments, hops;
 }
 
 /// Says where a scenario listens: `exercise: <name>: at <address>`.
@@ -89,10 +89,11 @@ fn say(name: &str, what: impl core::fmt::Display) {
 }
 
 impl Handler for Exercise {
-    /// The setting `StaticEvents` (REG_DWORD): all of them, or none.
+    /// The setting `StaticEvents` (REG_DWORD): none, those of TCP (1), or those of UDP (2).
     fn static_events(&self, passive: Passive) -> StaticEvents {
-        let on = Parameters::open(passive).and_then(|key| key.number("StaticEvents")).is_ok_and(|number| number != 0);
-        StaticEvents { receive: on, send_backlog: on, accept: on, receive_from: false }
+        let on = Parameters::open(passive).and_then(|key| key.number("StaticEvents")).unwrap_or(0);
+        let tcp = on == 1;
+        StaticEvents { receive: tcp, send_backlog: tcp, accept: tcp, receive_from: on == 2 }
     }
 
     fn attached(&self, passive: Passive, binding: Binding) {

@@ -211,3 +211,24 @@ pub(crate) async fn chain(binding: &Binding, target: SocketAddr) -> Outcome {
     expect(part.len() == 3, "the part back")?;
     socket.send_chain_to(Chain::new(), target, &Control::NONE).await.doing("sending nothing").map(|_| ())
 }
+
+/// Sends from one socket to another, and to the target, with hop limits: of the socket, of one datagram, and of the socket again.
+pub(crate) async fn hops(binding: &Binding, target: SocketAddr) -> Outcome {
+    let any = SocketAddr::new(target.ip(), 0);
+    let sees = UdpSocket::bind(binding, any, Addresses::OwnFamily).await.doing("binding")?;
+    sees.set_receive_hop_limit(true).await.doing("asking for hop limits")?;
+    let to = sees.local_address().await.doing("asking for the address")?;
+    let socket = UdpSocket::bind(binding, any, Addresses::OwnFamily).await.doing("binding the sender")?;
+    socket.set_hop_limit(7).await.doing("the hop limit")?;
+    let once = Control { hop_limit: Some(9), ..Control::NONE };
+    for (control, limit) in [(Control::NONE, 7), (once, 9), (Control::NONE, 7)] {
+        for to in [to, target] {
+            let mut buffer = Buffer::new(16).doing("a buffer")?;
+            buffer.write(b"far");
+            socket.send_to_with(buffer, to, &control).await.doing("sending")?;
+        }
+        let (_, received) = sees.receive_from(Buffer::new(16).doing("a buffer")?).await.doing("receiving")?;
+        expect(received.control.hop_limit == Some(limit), "the hop limit that was set")?;
+    }
+    Ok(())
+}

@@ -33,6 +33,17 @@ impl Marked {
         Self(socket)
     }
 
+    /// A peer of IPv6 that sees the hop limits of what comes, in place of the class.
+    pub fn counting_hops() -> Self {
+        let socket = host("[::1]:0");
+        SockRef::from(&socket).set_recv_hoplimit_v6(true).expect("to see the hop limit");
+        Self(socket)
+    }
+
+    pub fn local_address(&self) -> SocketAddr {
+        self.0.local_addr().expect("an address")
+    }
+
     pub fn mark_v4(&self, class: u32, limit: u32) {
         let socket = SockRef::from(&self.0);
         socket.set_tos_v4(class).and_then(|()| socket.set_ttl_v4(limit)).expect("to mark");
@@ -48,7 +59,7 @@ impl Marked {
         self.0.send_to(bytes, to).expect("sent");
     }
 
-    /// A datagram and its class.
+    /// A datagram and its class, or hop limit.
     #[track_caller]
     pub fn receive(&self) -> (Vec<u8>, u8) {
         let (mut bytes, mut control) = ([MaybeUninit::new(0); 2048], [MaybeUninit::new(0); 64]);

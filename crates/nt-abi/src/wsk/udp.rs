@@ -12,6 +12,7 @@ pub const SO_BROADCAST: u32 = 0x20;
 
 // Of IPPROTO_IP. Options and the objects that they bring have the same number, but for IP_RECVTOS.
 pub const IP_TOS: u32 = 3;
+pub const IP_TTL: u32 = 4;
 pub const IP_DONTFRAGMENT: u32 = 14;
 pub const IP_PKTINFO: u32 = 19;
 pub const IP_HOPLIMIT: u32 = 21;
@@ -22,6 +23,7 @@ pub const IP_ECN: u32 = 50;
 pub const IP_RECVECN: u32 = 50;
 
 // Of IPPROTO_IPV6, in the same way; the option for IPV6_TCLASS is IPV6_RECVTCLASS.
+pub const IPV6_UNICAST_HOPS: u32 = 4;
 pub const IPV6_DONTFRAG: u32 = 14;
 pub const IPV6_PKTINFO: u32 = 19;
 pub const IPV6_HOPLIMIT: u32 = 21;

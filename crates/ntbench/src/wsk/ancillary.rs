@@ -136,6 +136,9 @@ impl Ancillary {
             (IPPROTO_IP, IP_TOS, false) | (IPPROTO_IPV6, IPV6_TCLASS, true) => {
                 self.class = Some(number(content, 255)? as u8);
             }
+            (IPPROTO_IP, IP_HOPLIMIT, false) | (IPPROTO_IPV6, IPV6_HOPLIMIT, true) => {
+                self.hop_limit = Some(number(content, 255)?);
+            }
             (IPPROTO_UDP, UDP_SEND_MSG_SIZE, _) => self.segment = Some(number(content, u32::from(u16::MAX))?),
             _ => return Err(NtStatus::INVALID_PARAMETER),
         }

@@ -14,7 +14,7 @@ use super::address::RawAddress;
 use super::chunks::{self, Chunks};
 use super::retained::{Kept, Named};
 use super::socket::Kind;
-use crate::Buffer;
+use crate::{Buffer, Cast};
 
 /// Datagrams in the memory in which they came: a
 /// [`WSK_DATAGRAM_INDICATION`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/ns-wsk-_wsk_datagram_indication) list
@@ -67,6 +67,11 @@ impl Datagrams {
         let list: List<'_> = unsafe { List::of(self.kept.list().cast().as_ptr()) };
         // INVARIANT: kept as long as `self` is borrowed, and mapped.
         list.map(Datagram)
+    }
+
+    /// How they were addressed: the provider says it of all of them.
+    pub fn cast(&self) -> Cast {
+        Cast::of_flags(self.kept.flags())
     }
 
     /// Where the bytes of one of them are.

@@ -1,4 +1,5 @@
-//! The event callbacks: what the provider tells, and what it is answered. None of them waits, or enters WSK.
+//! The event callbacks: what the provider tells, and what it is answered. None of them waits, or enters WSK. Where it says that
+//! it calls at DISPATCH_LEVEL (WSK_FLAG_AT_DISPATCH_LEVEL), the locks are taken without raising the IRQL.
 //!
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
@@ -15,7 +16,7 @@ use wsk_sys::{
 use super::listen_events::LISTEN_EVENTS;
 use super::socket::{ENDED, GONE, READABLE, RESET, Socket};
 use super::{NtStatus, datagrams};
-use crate::sync::Shared;
+use crate::sync::{AtDispatch, Shared};
 
 pub(super) static CONNECTION_EVENTS: WSK_CLIENT_CONNECTION_DISPATCH = WSK_CLIENT_CONNECTION_DISPATCH {
     WskReceiveEvent: Some(on_receive),
@@ -45,7 +46,7 @@ pub(super) static DATAGRAM_EVENTS: WSK_CLIENT_DATAGRAM_DISPATCH =
 /// `<= DISPATCH_LEVEL`.
 unsafe extern "C" fn on_receive(
     context: *mut c_void,
-    _flags: u32,
+    flags: u32,
     indication: *mut WSK_DATA_INDICATION,
     indicated: wdk_sys::SIZE_T,
     _accepted: *mut wdk_sys::SIZE_T,
@@ -56,7 +57,9 @@ unsafe extern "C" fn on_receive(
         socket.end(GONE | READABLE);
         return NtStatus::SUCCESS.0;
     };
-    let kept = socket.keep(list.cast(), indicated as usize);
+    // SAFETY: the flags of this callback; the token stays in it.
+    let level = unsafe { AtDispatch::told(flags) };
+    let kept = socket.keep(list.cast(), flags, indicated as usize, level);
     socket.raise(READABLE);
     if kept { NtStatus::PENDING.0 } else { NtStatus::DATA_NOT_ACCEPTED.0 }
 }
@@ -99,7 +102,7 @@ unsafe extern "C" fn on_send_backlog(context: *mut c_void, ideal: wdk_sys::SIZE_
 ///
 /// # IRQL
 /// `<= DISPATCH_LEVEL`.
-unsafe extern "C" fn on_receive_from(context: *mut c_void, _flags: u32, indication: *mut WSK_DATAGRAM_INDICATION) -> NTSTATUS {
+unsafe extern "C" fn on_receive_from(context: *mut c_void, flags: u32, indication: *mut WSK_DATAGRAM_INDICATION) -> NTSTATUS {
     // SAFETY: as the caller promises; table and close IRP hold references.
     let socket = unsafe { Shared::<Socket>::clone_raw(context.cast_const().cast()) };
     let Some(list) = NonNull::new(indication) else {
@@ -108,7 +111,9 @@ unsafe extern "C" fn on_receive_from(context: *mut c_void, _flags: u32, indicati
     };
     // SAFETY: it is being indicated.
     let (datagrams, bytes) = unsafe { datagrams::count(list) };
-    if socket.keep(list.cast(), bytes) {
+    // SAFETY: the flags of this callback; the token stays in it.
+    let level = unsafe { AtDispatch::told(flags) };
+    if socket.keep(list.cast(), flags, bytes, level) {
         socket.raise(READABLE);
         return NtStatus::PENDING.0;
     }

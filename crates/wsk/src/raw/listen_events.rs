@@ -16,7 +16,7 @@ use super::events::CONNECTION_EVENTS;
 use super::inspections::Request;
 use super::listening::{Accepted, Listening};
 use super::socket::{GONE, READABLE, Reserved, Socket};
-use crate::sync::Shared;
+use crate::sync::{AtDispatch, Shared};
 
 pub(super) static LISTEN_EVENTS: WSK_CLIENT_LISTEN_DISPATCH = WSK_CLIENT_LISTEN_DISPATCH {
     WskAcceptEvent: Some(on_accept),
@@ -34,7 +34,7 @@ pub(super) static LISTEN_EVENTS: WSK_CLIENT_LISTEN_DISPATCH = WSK_CLIENT_LISTEN_
 /// `<= DISPATCH_LEVEL`.
 unsafe extern "C" fn on_accept(
     context: *mut c_void,
-    _flags: u32,
+    flags: u32,
     _local: *mut SOCKADDR,
     remote: *mut SOCKADDR,
     accepted: *mut WSK_SOCKET,
@@ -49,7 +49,9 @@ unsafe extern "C" fn on_accept(
     }
     // Held until the socket is in the table.
     let Ok(_enter) = Enter::acquire(socket.shell()) else { return NtStatus::REQUEST_NOT_ACCEPTED.0 };
-    let Some((listening, reserved)) = reserve_of(&socket) else { return NtStatus::REQUEST_NOT_ACCEPTED.0 };
+    // SAFETY: the flags of this callback; the token stays in it.
+    let level = unsafe { AtDispatch::told(flags) };
+    let Some((listening, reserved)) = reserve_of(&socket, level) else { return NtStatus::REQUEST_NOT_ACCEPTED.0 };
     // SAFETY: as the caller promises. The context lives until the accepted socket's close has completed.
     unsafe { *accepted_context = reserved.context() };
     // SAFETY: as the caller promises.
@@ -58,16 +60,16 @@ unsafe extern "C" fn on_accept(
     let remote = unsafe { RawAddress::read(remote) };
     if let Some(accepted) = reserved.opened(accepted) {
         accepted.mark(socket.inherited_flags());
-        listening.put(Accepted { socket: accepted, remote });
+        listening.put(Accepted { socket: accepted, remote }, level);
     }
     socket.raise(READABLE);
     NtStatus::SUCCESS.0
 }
 
 /// A reserve of a listener that is not being closed.
-fn reserve_of(socket: &Socket) -> Option<(&Listening, Reserved)> {
+fn reserve_of(socket: &Socket, level: Option<AtDispatch>) -> Option<(&Listening, Reserved)> {
     let listening = socket.listening().filter(|_| !socket.is_ending())?;
-    Some((listening, listening.take_reserve()?))
+    Some((listening, listening.take_reserve(level)?))
 }
 
 /// [`WskInspectEvent`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_inspect_event): keeps the

@@ -21,7 +21,7 @@ use atomic_waker::AtomicWaker;
 use super::inspections::Inspections;
 use super::socket::{Reserved, SocketHandle};
 use crate::sync::shared::tagged;
-use crate::sync::{OutOfMemory, Ring, SpinLock};
+use crate::sync::{AtDispatch, OutOfMemory, Ring, SpinLock};
 
 /// A connection that was accepted by an event.
 pub(crate) struct Accepted {
@@ -101,8 +101,8 @@ impl Listening {
     }
 
     /// A reserve for what an event brings. The event counts as refused if there is none.
-    pub(super) fn take_reserve(&self) -> Option<Reserved> {
-        let reserve = self.accepts.lock().free.pop();
+    pub(super) fn take_reserve(&self, level: Option<AtDispatch>) -> Option<Reserved> {
+        let reserve = self.accepts.lock_at(level).free.pop();
         if reserve.is_none() {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
@@ -110,8 +110,8 @@ impl Listening {
     }
 
     /// Puts in what an event has brought. There is room for every reserve.
-    pub(super) fn put(&self, accepted: Accepted) {
-        let left_over = self.accepts.lock().ready.push(accepted).err();
+    pub(super) fn put(&self, accepted: Accepted, level: Option<AtDispatch>) {
+        let left_over = self.accepts.lock_at(level).ready.push(accepted).err();
         drop(left_over);
     }
 

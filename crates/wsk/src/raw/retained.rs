@@ -30,13 +30,17 @@ use super::calls::Call;
 use super::calls::connection::{self, Bare};
 use super::op::{Arming, Op};
 use super::socket::{READABLE, Socket};
-use crate::sync::{Lane, Node, OutOfMemory, Pool, Shared, SpinLock, tag, try_push};
+use crate::sync::{AtDispatch, Lane, Node, OutOfMemory, Pool, Shared, SpinLock, tag, try_push};
 
 type RetainedPool = Pool<{ tag(b"WskK") }>;
 
 /// A list of the provider's.
 #[derive(Clone, Copy)]
-struct List(NonNull<c_void>);
+struct List {
+    first: NonNull<c_void>,
+    /// Those of the event callback that brought it.
+    flags: u32,
+}
 
 // SAFETY: a kept list has no thread, and who may touch it is what this file is about.
 unsafe impl Send for List {}
@@ -89,7 +93,7 @@ unsafe impl Sync for Carrier {}
 pub(crate) struct Kept {
     socket: Shared<Socket>,
     place: PlaceId,
-    list: NonNull<c_void>,
+    list: List,
 }
 
 // SAFETY: the provider's list has no thread, and is only read.
@@ -147,16 +151,16 @@ impl Shared<Socket> {
         Ok(())
     }
 
-    /// Keeps a list, for an event callback: `true` if it is the socket's now. It allocates nothing.
+    /// Keeps a list, for an event callback with these flags: `true` if it is the socket's now. It allocates nothing.
     ///
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
-    pub(super) fn keep(&self, list: NonNull<c_void>, bytes: usize) -> bool {
-        let mut guard = self.retained.kit.lock();
+    pub(super) fn keep(&self, first: NonNull<c_void>, flags: u32, bytes: usize, level: Option<AtDispatch>) -> bool {
+        let mut guard = self.retained.kit.lock_at(level);
         let Some(kit) = guard.as_mut() else { return false };
         // Under the lock: the end of the socket, which shuts `inside` before it takes the lock, sees what was kept before.
         let inside = self.enter_to_keep();
-        let kept = inside == Acquired::Granted && kit.retention.offer(List(list), bytes);
+        let kept = inside == Acquired::Granted && kit.retention.offer(List { first, flags }, bytes);
         drop(guard);
         match inside {
             Acquired::Granted if !kept => self.leave_kept(),
@@ -193,7 +197,7 @@ impl Shared<Socket> {
     pub(crate) fn next_kept(&self) -> Option<Kept> {
         let taken = self.retained.kit.lock().as_mut()?.retention.take()?;
         // INVARIANT: just taken; the place inside came with it.
-        Some(Kept { socket: self.clone(), place: taken.place, list: taken.list.0 })
+        Some(Kept { socket: self.clone(), place: taken.place, list: taken.list })
     }
 
     /// `true`, once per refusal, if there is room for what was refused.
@@ -230,7 +234,7 @@ impl Shared<Socket> {
         drop(guard);
         let Some(given) = given else { return };
         // SAFETY: kept by this socket, and taken back just now; the place inside that came with it keeps the socket open.
-        unsafe { release(self.wsk(), given.list.0) };
+        unsafe { release(self.wsk(), given.list.first) };
         self.leave_kept();
         if given.wake {
             self.raise(READABLE);
@@ -259,7 +263,7 @@ impl Shared<Socket> {
     fn flush(&self) {
         while let Some((list, release)) = self.next_abandoned() {
             // SAFETY: kept by this socket, and taken back just now; the caller is inside.
-            unsafe { release(self.wsk(), list.0) };
+            unsafe { release(self.wsk(), list.first) };
             self.leave_kept();
         }
         let disconnect = {
@@ -289,7 +293,12 @@ impl Kept {
 
     /// The list. It is the provider's: to be read as long as this value lives.
     pub(crate) fn list(&self) -> NonNull<c_void> {
-        self.list
+        self.list.first
+    }
+
+    /// The flags with which it came.
+    pub(super) fn flags(&self) -> u32 {
+        self.list.flags
     }
 
     /// The list's name, for the time after it has gone into an operation.
@@ -333,7 +342,7 @@ impl Named {
         drop(guard);
         let Some(given) = given else { return };
         // SAFETY: as in `give_back`.
-        unsafe { release(self.socket.wsk(), given.list.0) };
+        unsafe { release(self.socket.wsk(), given.list.first) };
         self.socket.leave_kept();
     }
 }

@@ -8,10 +8,32 @@
 use core::marker::PhantomData;
 
 use wdk_sys::ntddk::KeGetCurrentIrql;
+use wsk_sys::WSK_FLAG_AT_DISPATCH_LEVEL;
 
 use crate::raw::{Bugcheck, bugcheck};
 
 const PASSIVE_LEVEL: u8 = 0;
+
+/// Proof that this code runs at DISPATCH_LEVEL, where a lock need not raise the IRQL.
+///
+/// # Invariants
+/// The thread that has it is at DISPATCH_LEVEL wherever it can use it.
+#[derive(Clone, Copy)]
+pub(crate) struct AtDispatch(PhantomData<*const ()>);
+
+impl AtDispatch {
+    /// What the flags of an event callback say of the IRQL that it is called at: WSK_FLAG_AT_DISPATCH_LEVEL.
+    ///
+    /// # Safety
+    /// They are the flags of the event callback that is under way on this thread, and the token does not survive it.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub(crate) unsafe fn told(flags: u32) -> Option<Self> {
+        // INVARIANT: the provider says so, of this callback.
+        (flags & WSK_FLAG_AT_DISPATCH_LEVEL != 0).then_some(Self(PhantomData))
+    }
+}
 
 /// Proof that this code runs at PASSIVE_LEVEL.
 ///

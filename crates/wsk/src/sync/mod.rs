@@ -27,6 +27,7 @@ mod watched;
 
 pub use event::Event;
 pub use exec::{Executor, Lane, Runtime, SpawnError};
+pub(crate) use irql::AtDispatch;
 pub use irql::Passive;
 pub use join::{JoinError, JoinHandle};
 pub use list::try_push;

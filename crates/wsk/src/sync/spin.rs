@@ -9,8 +9,12 @@
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 
-use wdk_sys::ntddk::{KeAcquireSpinLockRaiseToDpc, KeReleaseSpinLock};
+use wdk_sys::ntddk::{
+    KeAcquireSpinLockAtDpcLevel, KeAcquireSpinLockRaiseToDpc, KeReleaseSpinLock, KeReleaseSpinLockFromDpcLevel,
+};
 use wdk_sys::{KIRQL, KSPIN_LOCK};
+
+use super::AtDispatch;
 
 /// A value that is reached with the lock held only.
 pub struct SpinLock<T> {
@@ -39,7 +43,22 @@ impl<T> SpinLock<T> {
     pub(crate) fn lock(&self) -> SpinGuard<'_, T> {
         // SAFETY: the lock is initialised and lives as long as `self`.
         let irql = unsafe { KeAcquireSpinLockRaiseToDpc(self.lock.get()) };
-        SpinGuard { lock: self, irql, not_send: core::marker::PhantomData }
+        SpinGuard { lock: self, irql: Some(irql), not_send: core::marker::PhantomData }
+    }
+
+    /// Locks, and leaves the IRQL alone if it is known to be DISPATCH_LEVEL. Not recursive.
+    ///
+    /// See [`KeAcquireSpinLockAtDpcLevel`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-keacquirespinlockatdpclevel).
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub(crate) fn lock_at(&self, level: Option<AtDispatch>) -> SpinGuard<'_, T> {
+        if level.is_none() {
+            return self.lock();
+        }
+        // SAFETY: the lock is initialised and lives as long as `self`; the token says that the IRQL is DISPATCH_LEVEL.
+        unsafe { KeAcquireSpinLockAtDpcLevel(self.lock.get()) };
+        SpinGuard { lock: self, irql: None, not_send: core::marker::PhantomData }
     }
 
     /// Calls `use_it` with the value, at DISPATCH_LEVEL. The lock is not recursive.
@@ -67,10 +86,10 @@ impl<T> SpinLock<T> {
 /// Proof that the lock is held by this thread.
 ///
 /// # Invariants
-/// The lock was acquired at `irql` by the thread that drops the guard.
+/// The lock was acquired by the thread that drops the guard: at `irql`, or without raising that.
 pub(crate) struct SpinGuard<'a, T> {
     lock: &'a SpinLock<T>,
-    irql: KIRQL,
+    irql: Option<KIRQL>,
     not_send: core::marker::PhantomData<*const ()>,
 }
 
@@ -92,7 +111,11 @@ impl<T> DerefMut for SpinGuard<'_, T> {
 
 impl<T> Drop for SpinGuard<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: acquired by this thread at this IRQL, by the invariant.
-        unsafe { KeReleaseSpinLock(self.lock.lock.get(), self.irql) };
+        match self.irql {
+            // SAFETY: acquired by this thread at this IRQL, by the invariant.
+            Some(irql) => unsafe { KeReleaseSpinLock(self.lock.lock.get(), irql) },
+            // SAFETY: acquired by this thread at DISPATCH_LEVEL, by the invariant.
+            None => unsafe { KeReleaseSpinLockFromDpcLevel(self.lock.lock.get()) },
+        }
     }
 }

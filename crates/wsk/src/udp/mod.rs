@@ -8,6 +8,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use wsk_cmsg::{Control, Family};
+use wsk_sys::{MSG_BCAST, MSG_MCAST};
 
 use crate::error::{BindError, IoError, OpenError, TransferError};
 use crate::raw::address::RawAddress;
@@ -78,6 +79,17 @@ pub enum Cast {
     Broadcast,
     /// To a group.
     Multicast,
+}
+
+impl Cast {
+    /// As the flags of a receive, or of an event, say.
+    pub(crate) const fn of_flags(flags: u32) -> Self {
+        match (flags & MSG_BCAST != 0, flags & MSG_MCAST != 0) {
+            (true, _) => Self::Broadcast,
+            (false, true) => Self::Multicast,
+            (false, false) => Self::Unicast,
+        }
+    }
 }
 
 /// What is known of a received datagram beside its bytes.
@@ -356,10 +368,5 @@ impl Inner {
 }
 
 fn describe(from: SocketAddr, payload: &ReceiveFrom) -> Received {
-    let cast = match (payload.is_broadcast(), payload.is_multicast()) {
-        (true, _) => Cast::Broadcast,
-        (false, true) => Cast::Multicast,
-        (false, false) => Cast::Unicast,
-    };
-    Received { from, control: payload.control(), truncated: payload.is_truncated(), cast }
+    Received { from, control: payload.control(), truncated: payload.is_truncated(), cast: Cast::of_flags(payload.flags()) }
 }

@@ -22,14 +22,13 @@ use wsk_sys::IPPROTO::{IPPROTO_IPV6, IPPROTO_UDP};
 use wsk_sys::{
     IP_DONTFRAGMENT, IP_HOPLIMIT, IP_PKTINFO, IP_RECVECN, IP_RECVTOS, IP_TTL, IP_UNICAST_IF, IPPROTO_IP, IPV6_DONTFRAG,
     IPV6_HOPLIMIT, IPV6_PKTINFO, IPV6_RECVECN, IPV6_RECVTCLASS, IPV6_UNICAST_HOPS, IPV6_UNICAST_IF, IPV6_V6ONLY,
-    SIO_ADDRESS_LIST_CHANGE, SO_BROADCAST, SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF, SOL_SOCKET, UDP_RECV_MAX_COALESCED_SIZE,
+    SO_BROADCAST, SO_RCVBUF, SO_REUSEADDR, SO_SNDBUF, SOL_SOCKET, UDP_RECV_MAX_COALESCED_SIZE,
     UDP_SEND_MSG_SIZE,
 };
 
 use super::UdpSocket;
 use crate::error::{BindError, IoError};
 use crate::raw::calls::{control, datagram};
-use crate::sync::Passive;
 use crate::tcp::{Addresses, finish};
 
 /// How a UDP socket is bound.
@@ -213,18 +212,6 @@ impl UdpSocket {
     }
 
     /// Before it is bound.
-    /// Waits until the addresses of the machine change that are of this socket's family.
-    /// [SIO_ADDRESS_LIST_CHANGE](https://learn.microsoft.com/windows-hardware/drivers/network/sio-address-list-change)
-    ///
-    /// # Errors
-    /// See [`IoError`].
-    ///
-    /// # IRQL
-    /// `PASSIVE_LEVEL`.
-    pub async fn address_list_changed(&self, _: Passive) -> Result<(), IoError> {
-        finish(&self.0.socket, control::command(self.call()?, SIO_ADDRESS_LIST_CHANGE)).await.map(|_| ())
-    }
-
     pub(super) async fn set_before_bind(&self, options: &BindOptions) -> Result<(), BindError> {
         if self.0.family == Family::V6 {
             let only = !options.serves_both();

@@ -28,6 +28,7 @@ enum Choice {
     SegmentSize,
     MaxCoalesced,
     Local(Family),
+    HopLimitInfo(Family),
     HopLimit(Family),
     Ecn(Family),
     Class(Family),
@@ -42,6 +43,7 @@ pub(super) struct Options {
     /// The largest datagram that several may be received as; 0: each is received for itself.
     pub(super) max_coalesced: u32,
     segment: u32,
+    hop_limit: [u32; 2],
     dont_fragment: [bool; 2],
     unicast_interface: [u32; 2],
     only_v6: bool,
@@ -58,6 +60,7 @@ impl Default for Options {
             wanted: Wanted::default(),
             max_coalesced: 0,
             segment: 0,
+            hop_limit: [128; 2],
             dont_fragment: [false; 2],
             unicast_interface: [0; 2],
             only_v6: true,
@@ -81,14 +84,16 @@ impl Choice {
             (IPPROTO_UDP, UDP_SEND_MSG_SIZE, _) => Self::SegmentSize,
             (IPPROTO_UDP, UDP_RECV_MAX_COALESCED_SIZE, _) => Self::MaxCoalesced,
             (IPPROTO_IP, IP_PKTINFO, _) => Self::Local(V4),
-            (IPPROTO_IP, IP_RECVTTL, _) => Self::HopLimit(V4),
+            (IPPROTO_IP, IP_RECVTTL, _) => Self::HopLimitInfo(V4),
+            (IPPROTO_IP, IP_TTL, _) => Self::HopLimit(V4),
             (IPPROTO_IP, IP_RECVECN, _) => Self::Ecn(V4),
             (IPPROTO_IP, IP_RECVTOS, _) => Self::Class(V4),
             (IPPROTO_IP, IP_DONTFRAGMENT, _) => Self::DontFragment(V4),
             (IPPROTO_IP, IP_UNICAST_IF, _) => Self::UnicastInterface(V4),
             (IPPROTO_IPV6, IPV6_V6ONLY, V6) => Self::OnlyV6,
             (IPPROTO_IPV6, IPV6_PKTINFO, V6) => Self::Local(V6),
-            (IPPROTO_IPV6, IPV6_HOPLIMIT, V6) => Self::HopLimit(V6),
+            (IPPROTO_IPV6, IPV6_HOPLIMIT, V6) => Self::HopLimitInfo(V6),
+            (IPPROTO_IPV6, IPV6_UNICAST_HOPS, V6) => Self::HopLimit(V6),
             (IPPROTO_IPV6, IPV6_RECVECN, V6) => Self::Ecn(V6),
             (IPPROTO_IPV6, IPV6_RECVTCLASS, V6) => Self::Class(V6),
             (IPPROTO_IPV6, IPV6_DONTFRAG, V6) => Self::DontFragment(V6),
@@ -115,7 +120,8 @@ impl Options {
             Choice::SegmentSize => self.segment,
             Choice::MaxCoalesced => self.max_coalesced,
             Choice::Local(family) => self.wanted.local[family as usize].into(),
-            Choice::HopLimit(family) => self.wanted.hop_limit[family as usize].into(),
+            Choice::HopLimitInfo(family) => self.wanted.hop_limit[family as usize].into(),
+            Choice::HopLimit(family) => self.hop_limit[family as usize],
             Choice::Ecn(family) => self.wanted.ecn[family as usize].into(),
             Choice::Class(family) => self.wanted.class[family as usize].into(),
             Choice::DontFragment(family) => self.dont_fragment[family as usize].into(),
@@ -135,7 +141,8 @@ impl Options {
             Choice::SegmentSize => self.segment = value,
             Choice::MaxCoalesced => self.max_coalesced = value,
             Choice::Local(family) => self.wanted.local[family as usize] = on,
-            Choice::HopLimit(family) => self.wanted.hop_limit[family as usize] = on,
+            Choice::HopLimitInfo(family) => self.wanted.hop_limit[family as usize] = on,
+            Choice::HopLimit(family) => self.hop_limit[family as usize] = value,
             Choice::Ecn(family) => self.wanted.ecn[family as usize] = on,
             Choice::Class(family) => self.wanted.class[family as usize] = on,
             Choice::DontFragment(family) => self.dont_fragment[family as usize] = on,
@@ -156,7 +163,8 @@ impl Options {
             Choice::MaxCoalesced => Setting::Coalescing(on),
             // It always says that.
             Choice::Local(_) => return None,
-            Choice::HopLimit(family) => Setting::HopLimitInfo(family, on),
+            Choice::HopLimitInfo(family) => Setting::HopLimitInfo(family, on),
+            Choice::HopLimit(family) => Setting::HopLimit(family, self.hop_limit[family as usize]),
             Choice::Ecn(family) | Choice::Class(family) => {
                 let wanted = self.wanted.ecn[family as usize] || self.wanted.class[family as usize];
                 Setting::ClassInfo(family, wanted)
@@ -193,7 +201,12 @@ impl Socket {
         if option == Choice::OnlyV6 && value == 0 && self.shared.faults.current().is_some_and(|one| one.refuse_dual_stack) {
             return Err(NtStatus::NOT_SUPPORTED);
         }
-        if option == Choice::SegmentSize && value > u32::from(u16::MAX) {
+        let too_large = match option {
+            Choice::SegmentSize => value > u32::from(u16::MAX),
+            Choice::HopLimit(_) => value > u32::from(u8::MAX),
+            _ => false,
+        };
+        if too_large {
             return Err(NtStatus::INVALID_PARAMETER);
         }
         let mut inner = self.lock();

@@ -62,6 +62,8 @@ pub enum Setting {
     Broadcast(bool),
     /// Received datagrams say how far they could have gone.
     HopLimitInfo(Family, bool),
+    /// How many routers what is sent may pass.
+    HopLimit(Family, u32),
     /// Received datagrams say their traffic class, which has the ECN bits.
     ClassInfo(Family, bool),
     DontFragment(Family, bool),

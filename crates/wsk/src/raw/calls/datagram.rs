@@ -14,7 +14,7 @@ use wdk_sys::{NTSTATUS, ULONG};
 use wsk_cmsg::{Control, Family};
 use wsk_sys::WSK_CONTROL_SOCKET_TYPE::WskIoctl;
 use wsk_sys::{
-    CMSGHDR, IOC_IN, IOC_WSK, MSG_BCAST, MSG_MCAST, MSG_TRUNC, SOCKADDR, SOCKADDR_IN, SOCKADDR_IN6, WSK_BUF,
+    CMSGHDR, IOC_IN, IOC_WSK, MSG_TRUNC, SOCKADDR, SOCKADDR_IN, SOCKADDR_IN6, WSK_BUF,
     WSK_PROVIDER_DATAGRAM_DISPATCH, WSK_SOCKET,
 };
 
@@ -144,12 +144,8 @@ impl ReceiveFrom {
         self.truncated
     }
 
-    pub(crate) fn is_broadcast(&self) -> bool {
-        self.flags & MSG_BCAST != 0
-    }
-
-    pub(crate) fn is_multicast(&self) -> bool {
-        self.flags & MSG_MCAST != 0
+    pub(crate) fn flags(&self) -> u32 {
+        self.flags
     }
 }
 

@@ -37,6 +37,13 @@ pub(super) fn set(fd: BorrowedFd<'_>, setting: Setting) -> io::Result<()> {
         Setting::Broadcast(on) => (SOL_SOCKET, libc::SO_BROADCAST, c_int::from(on)),
         Setting::HopLimitInfo(V4, on) => (IPPROTO_IP, libc::IP_RECVTTL, c_int::from(on)),
         Setting::HopLimitInfo(V6, on) => (IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, c_int::from(on)),
+        Setting::HopLimit(family, limit) => {
+            let limit = c_int::try_from(limit).map_err(|_| Errno::INVAL)?;
+            match family {
+                V4 => (IPPROTO_IP, libc::IP_TTL, limit),
+                V6 => (IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, limit),
+            }
+        }
         Setting::ClassInfo(V4, on) => (IPPROTO_IP, libc::IP_RECVTOS, c_int::from(on)),
         Setting::ClassInfo(V6, on) => (IPPROTO_IPV6, libc::IPV6_RECVTCLASS, c_int::from(on)),
         Setting::DontFragment(V4, true) => (IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO),
@@ -263,6 +270,11 @@ impl Writer {
         match what.class.map(c_int::from) {
             Some(class) if by_v4 => self.put(libc::IPPROTO_IP, libc::IP_TOS, class),
             Some(class) => self.put(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, class),
+            None => {}
+        }
+        match what.hop_limit {
+            Some(limit) if by_v4 => self.put(libc::IPPROTO_IP, libc::IP_TTL, limit),
+            Some(limit) => self.put(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, limit),
             None => {}
         }
         if let Some(size) = what.segment {
