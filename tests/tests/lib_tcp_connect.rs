@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use ntbench::NtStatus;
 use ntbench::wsk::{Action, Faults, Function, Moment, Rule, When};
+use rustix::net::sockopt;
 use support::exercise::{Exercise, exercise, exercise_on, exercise_rig};
+use support::provider::socket_at;
 use support::{Steps, config, hosts, isolated, until};
 
 const WRONG: NtStatus = NtStatus::INSUFFICIENT_RESOURCES;
@@ -84,7 +86,38 @@ isolated! {
 
     #[test]
     fn lib_tcp_connect_by_a_socket_with_options_and_an_address() {
-        greets("tcp_connect_bound");
+        let (target, host) = hosts::serve(|stream, peer| {
+            let socket = socket_at(peer);
+            assert!(sockopt::socket_keepalive(socket).expect("keep-alive"));
+            assert_eq!(sockopt::tcp_keepidle(socket).expect("its time"), Duration::from_secs(7));
+            assert_eq!(sockopt::tcp_keepintvl(socket).expect("its interval"), Duration::from_secs(2));
+            assert_eq!(sockopt::tcp_keepcnt(socket).expect("its count"), 3);
+            assert!(sockopt::tcp_nodelay(socket).expect("no delay"));
+            // The host doubles what is asked for, for its own needs.
+            assert_eq!(sockopt::socket_recv_buffer_size(socket).expect("receive buffer"), 64 << 10);
+            assert_eq!(sockopt::socket_send_buffer_size(socket).expect("send buffer"), 64 << 10);
+            hosts::greet(stream, peer)
+        });
+        let run = exercise("tcp_connect_bound", target);
+        run.expect_ok();
+        let peer = host.join().expect("the host's side");
+        assert_eq!(run.said("from "), peer.to_string(), "the address that it was bound to");
+        run.unload_clean();
+    }
+
+    #[test]
+    fn lib_tcp_connect_options_can_be_set_on_a_connection() {
+        let (target, host) = hosts::serve(|stream, _| stream);
+        let run = exercise("tcp_connect_options", target);
+        let socket = socket_at(run.said("from ").parse().expect("an address"));
+        let mut peer = host.join().expect("the host's side");
+        assert!(!sockopt::socket_keepalive(socket).expect("keep-alive"));
+        assert!(sockopt::tcp_nodelay(socket).expect("no delay"));
+        assert_eq!(sockopt::socket_send_buffer_size(socket).expect("send buffer"), 96 << 10);
+        assert_eq!(sockopt::socket_recv_buffer_size(socket).expect("receive buffer"), 80 << 10);
+        hosts::say(&mut peer, "go");
+        hosts::hear_last(&mut peer, "");
+        run.expect_ok_and_unload();
     }
 
     #[test]

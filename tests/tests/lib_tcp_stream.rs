@@ -12,7 +12,7 @@ use ntbench::wsk::{Action, Faults, Function, Moment, Rule, Step, When};
 use ntbench::{NtStatus, Value};
 use support::exercise::{Exercise, exercise, exercise_on, exercise_rig};
 use support::hosts::{end, hear, hear_last, listener, next, say, serve};
-use support::{config, isolated};
+use support::{Steps, config, isolated};
 
 /// A host that takes connections, keeps them, and neither reads nor writes.
 fn silent() -> SocketAddr {
@@ -298,10 +298,21 @@ isolated! {
     }
 
     #[test]
-    fn lib_tcp_stream_silence_says_whether_the_provider_has_it() {
-        let run = exercise("tcp_stream_silence", silent());
-        let answer = run.said("answer");
-        assert!(answer == "Ok(())" || answer == "Err(Provider(0xc00000bb))", "{answer}");
+    fn lib_tcp_stream_silence_closes_without_a_disconnect() {
+        let rig = exercise_rig(config());
+        let steps = Steps::record(rig.bench());
+        let run = exercise_on(&rig, "tcp_stream_silence", silent());
+        assert_eq!(run.said("answer"), "Ok(())");
+        run.expect_ok_and_unload();
+        assert_eq!(steps.count(Function::Disconnect, Moment::Enter), 0, "the peer was told");
+        assert!(steps.count(Function::ControlSocket, Moment::Enter) > 0, "it was not asked for");
+    }
+
+    #[test]
+    fn lib_tcp_stream_silence_says_that_the_provider_does_not_have_it() {
+        let refusal = Action::Fail(NtStatus::NOT_SUPPORTED);
+        let run = with_rules("tcp_stream_silence", silent(), vec![always(Function::ControlSocket, refusal)]);
+        assert_eq!(run.said("answer"), "Err(Provider(0xc00000bb))");
         run.expect_ok_and_unload();
     }
 

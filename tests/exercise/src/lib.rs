@@ -64,7 +64,7 @@ scenarios! {
     resolve: addresses, refusals, names, dropped, once;
     runtime: join, abort, lost, limits, flood, until_detach;
     tcp: echo_once;
-    tcp_connect: greet_once, bound, unbound, stream_socket, with_data, report, report_in_steps, dropped, dropped_in_steps, ends;
+    tcp_connect: greet_once, bound, options, unbound, stream_socket, with_data, report, report_in_steps, dropped, dropped_in_steps, ends;
     tcp_listen: by_event, whichever, static_event, refuses, inherits, dropped, both_families, one_family, address_in_use,
         stream_socket, stream_socket_by_event, ends, kept;
     tcp_inspect: accepts, accepts_by_event, decides, aborted, too_many, report, verdict_dropped, verdict_stays, ends, not_conditional;

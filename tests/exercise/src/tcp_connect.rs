@@ -9,7 +9,7 @@ use core::time::Duration;
 use wsk::{Binding, ConnectError, Family, KeepAlive, OpenError, TcpSocket, TcpStream, timeout};
 
 use crate::failure::{Doing, Failure, expect};
-use crate::wire::{greet, nothing_left, text};
+use crate::wire::{greet, nothing_left, room, text};
 use crate::{Outcome, say};
 
 const ANY_PORT: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -36,6 +36,19 @@ pub(crate) async fn bound(binding: &Binding, target: SocketAddr) -> Outcome {
     let stream = socket.connect(target).await.doing("connect")?;
     expect(stream.local_address().await.doing("local address")? == local, "the address it was bound to")?;
     greet(stream).await
+}
+
+/// Options of a stream, while it is connected.
+pub(crate) async fn options(binding: &Binding, target: SocketAddr) -> Outcome {
+    let mut stream = TcpStream::connect(binding, target).await.doing("connect")?;
+    stream.set_keep_alive(Some(KeepAlive::default())).await.doing("keep-alive on")?;
+    stream.set_keep_alive(None).await.doing("keep-alive off")?;
+    stream.set_no_delay_option(true).await.doing("no delay")?;
+    stream.set_send_buffer(48 << 10).await.doing("send buffer")?;
+    stream.set_receive_buffer(40 << 10).await.doing("receive buffer")?;
+    say("tcp_connect_options", format_args!("from {}", stream.local_address().await.doing("local address")?));
+    stream.receive_exact(room(2)?).await.doing("receive")?;
+    stream.finish().await.doing("finish")
 }
 
 /// By a socket that was not bound.

@@ -42,7 +42,7 @@ pub fn exercise_on(rig: &Rig, scenario: &'static str, target: SocketAddr) -> Exe
 
 /// The driver, loaded, and the scenario that it runs.
 pub struct Exercise {
-    scenario: &'static str,
+    pub scenario: &'static str,
     pub loaded: Loaded,
 }
 

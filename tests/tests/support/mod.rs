@@ -2,7 +2,8 @@
 //!
 //! [`isolated!`] gives each test a process of its own, with a time limit; [`rig`] is a bench with the driver's file,
 //! [`loaded`] the driver on it; [`story`] reads the trace, [`steps`] what the
-//! provider was asked; [`peers`] are the other ends of its connections; [`udp`] peers for datagrams; [`exercise`] is the driver that runs scenarios of
+//! provider was asked; [`peers`] are the other ends of its connections; [`provider`] finds
+//! the provider's own end; [`udp`] peers for datagrams; [`exercise`] is the driver that runs scenarios of
 //! the library.
 #![allow(dead_code, unused_imports, unused_macros)] // each test program uses a part of it
 
@@ -20,6 +21,7 @@ use zerocopy::IntoBytes;
 pub mod exercise;
 pub mod hosts;
 pub mod peers;
+pub mod provider;
 pub mod serving;
 pub mod steps;
 pub mod story;
