@@ -82,6 +82,11 @@ impl Session {
                 Err(_) => Err(IoError::OutOfMemory),
             },
         };
+        self.ended(&outcome);
+    }
+
+    /// Counts how the serving ended.
+    pub(super) fn ended(&self, outcome: &Result<(), IoError>) {
         if outcome.is_err() {
             count(&self.service.counts.failed);
         }

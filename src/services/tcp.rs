@@ -58,7 +58,15 @@ fn admit(station: Station, binding: &Binding, stream: TcpStream) {
 /// A task of each kind's own size. The place is free only when the socket is on its way out: the session goes last.
 fn spawn(session: Session, mut stream: TcpStream) -> Result<(), SpawnError> {
     let executor = session.binding().executor().clone();
+    let is_limited = session.service().settings.idle_timeout.is_some();
     let spawned = match session.service().settings.kind {
+        // Idle connections are many: without an idle time-out theirs is not carried along.
+        Kind::Echo if !is_limited => executor.spawn(Lane::Dispatch, async move {
+            let outcome = echo::serve(&mut stream, &session).await;
+            session.ended(&outcome);
+            drop(stream);
+            drop(session);
+        }),
         Kind::Echo => executor.spawn(Lane::Dispatch, async move {
             session.over(pin!(echo::serve(&mut stream, &session))).await;
             drop(stream);
