@@ -78,6 +78,15 @@ fn out(steps: &Steps) -> bool {
     [Function::SocketConnect, Function::Connect].iter().all(|function| steps.count(*function, Moment::Return) > 0)
 }
 
+/// The provider does not look at the cancellation: the connection comes about after the future has gone.
+fn made_and_closed(scenario: &'static str, function: Function) {
+    let (target, host) = hosts::serve(|mut stream, _| support::peers::is_ended(&mut stream));
+    let run = with_fault(scenario, target, function, Action::Late(LATE));
+    run.expect_ok();
+    assert!(host.join().expect("the host's side"), "a connection that nobody wanted was left open");
+    run.unload_clean();
+}
+
 isolated! {
     #[test]
     fn lib_tcp_connect_in_one_call() {
@@ -241,21 +250,12 @@ isolated! {
 
     #[test]
     fn lib_tcp_connect_dropped_and_then_made_is_closed() {
-        // The provider does not look at the cancellation: the connection comes about after the future has gone.
-        let (target, host) = hosts::serve(|mut stream, _| support::peers::is_ended(&mut stream));
-        let run = with_fault("tcp_connect_dropped", target, Function::SocketConnect, Action::Late(LATE));
-        run.expect_ok();
-        assert!(host.join().expect("the host's side"), "a connection that nobody wanted was left open");
-        run.unload_clean();
+        made_and_closed("tcp_connect_dropped", Function::SocketConnect);
     }
 
     #[test]
     fn lib_tcp_connect_in_steps_dropped_and_then_made_is_closed() {
-        let (target, host) = hosts::serve(|mut stream, _| support::peers::is_ended(&mut stream));
-        let run = with_fault("tcp_connect_dropped_in_steps", target, Function::Connect, Action::Late(LATE));
-        run.expect_ok();
-        assert!(host.join().expect("the host's side"), "a connection that nobody wanted was left open");
-        run.unload_clean();
+        made_and_closed("tcp_connect_dropped_in_steps", Function::Connect);
     }
 
     #[test]

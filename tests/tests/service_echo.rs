@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ntbench::wsk::Faults;
 use ntbench::{Bench, NtStatus, Value};
-use support::peers::{Traffic, echoed, idle, is_ended, never_reads};
+use support::peers::{Traffic, echoed, exchange_all, idle, is_ended, never_reads};
 use support::{Loaded, SERVICE, address, isolated, listening, load, peer, rig, state_when, unload_clean, until};
 
 /// Bytes of data buffers.
@@ -26,21 +26,6 @@ fn without_events() -> (Loaded, SocketAddr) {
     (loaded, address)
 }
 
-/// Sends all of it, half-closes, and reads to the end.
-fn round_trip(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = peer::connect(address).expect("a connection");
-    let mut writer = stream.try_clone().expect("a second handle");
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            writer.write_all(bytes).expect("sent");
-            writer.shutdown(Shutdown::Write).expect("half-closed");
-        });
-        let mut back = Vec::new();
-        stream.read_to_end(&mut back).expect("all of it, and then a FIN");
-        back
-    })
-}
-
 /// Ends a connection with a reset.
 fn reset(stream: TcpStream) {
     tokio::net::TcpSocket::from_std_stream(stream).set_zero_linger().expect("no lingering");
@@ -52,7 +37,7 @@ isolated! {
         let (loaded, where_to) = listening();
         for length in [0, 1, 4095, 4096, 4097, 65_535, 65_536, 65_537, 3_000_001] {
             let bytes: Vec<u8> = (0..length).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-            assert!(round_trip(where_to, &bytes) == bytes, "{length} bytes came back otherwise");
+            assert!(exchange_all(where_to, &bytes) == bytes, "{length} bytes came back otherwise");
         }
         let state = state_when(&loaded, |state| state.totals.connections == 0);
         assert_eq!(state.totals.failed, 0, "{state:?}");

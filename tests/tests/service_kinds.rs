@@ -8,7 +8,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use ntbench::Value;
-use support::peers::echoed;
+use support::peers::{echoed, exchange_all};
 use support::serving::*;
 use support::{Loaded, Story, isolated, load, peer, state_when, unload_clean, until};
 
@@ -22,21 +22,6 @@ fn with(kind: &str, protocol: &str, more: &[(&str, Value)]) -> Loaded {
 /// Fast answers for whoever asks for many.
 fn unlimited() -> (&'static str, Value) {
     ("RatePerSource", Value::Dword(10_000_000))
-}
-
-/// Sends these bytes and half-closes; what comes back until the end.
-fn exchange_all(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = peer::connect(to).expect("a connection");
-    let mut writer = stream.try_clone().expect("a second handle");
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            writer.write_all(bytes).expect("sent");
-            writer.shutdown(Shutdown::Write).expect("half-closed");
-        });
-        let mut back = Vec::new();
-        stream.read_to_end(&mut back).expect("all of it, and then a FIN");
-        back
-    })
 }
 
 isolated! {

@@ -77,3 +77,18 @@ fn push(address: SocketAddr, seed: u8) {
     }
     let _ = stream.shutdown(Shutdown::Both);
 }
+
+/// Sends these bytes and half-closes; what comes back until the end.
+pub fn exchange_all(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = peer::connect(to).expect("a connection");
+    let mut writer = stream.try_clone().expect("a second handle");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            writer.write_all(bytes).expect("sent");
+            writer.shutdown(Shutdown::Write).expect("half-closed");
+        });
+        let mut back = Vec::new();
+        stream.read_to_end(&mut back).expect("all of it, and then a FIN");
+        back
+    })
+}
