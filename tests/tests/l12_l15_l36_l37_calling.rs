@@ -14,7 +14,7 @@ use ntbench::{Bench, CompletionIrql, Config, NtStatus, Value, Verifier, When as 
 use support::story::*;
 use support::{
     SERVICE, Steps, Story, address, address_since, arrive, assert_clean, assert_nothing_left, config, depart, isolated,
-    listening, load, peer, peers, rig, rig_for_ever, rig_with, state_when, unload_clean, until,
+    listening, load, peer, peers, rig, rig_for_ever, rig_with, state_when, unload_clean, until, wait_for,
 };
 
 /// The functions that take an IRP, of those that the driver calls.
@@ -35,14 +35,19 @@ const ALLOCATING: [&str; 5] =
 
 /// Where the record of steps stands when this first happens; `usize::MAX` before.
 fn mark(bench: &Bench, steps: &Steps, moment: impl Fn(&Kind) -> bool + Send + Sync + 'static) -> Arc<AtomicUsize> {
-    let (place, steps) = (Arc::new(AtomicUsize::new(usize::MAX)), steps.clone());
-    let mark = Arc::clone(&place);
+    let place = Arc::new(AtomicUsize::new(usize::MAX));
+    mark_into(&place, bench, steps, moment);
+    place
+}
+
+/// The same, in a place that is there before.
+fn mark_into(place: &Arc<AtomicUsize>, bench: &Bench, steps: &Steps, moment: impl Fn(&Kind) -> bool + Send + Sync + 'static) {
+    let (mark, steps) = (Arc::clone(place), steps.clone());
     bench.subscribe(move |event| {
         if moment(&event.kind) {
             let _ = mark.compare_exchange(usize::MAX, steps.now(), Ordering::AcqRel, Ordering::Acquire);
         }
     });
-    place
 }
 
 /// Whether a step is the entry of a function for which a right to new work is needed.
@@ -128,15 +133,28 @@ isolated! {
 
     #[test]
     fn l12_a_call_that_detach_has_overtaken_is_refused() {
-        // The listener waits to try its bind again, with no call in flight: what it tries after the detach is refused.
-        let rig = rig_for_ever(config());
-        rig.bench().provider().set_faults(Faults { absent_address: 1, ..Faults::default() });
+        // The listener's socket comes back when the detach callback has returned, and not before: its bind is refused.
+        let rig = rig_for_ever(Config { provider: false, ..config() });
+        rig.bench().provider().set_faults(rules(vec![always(Function::Socket, Action::Late(Duration::ZERO))]));
+        let shut = Arc::new(AtomicUsize::new(usize::MAX));
+        let steps = Steps::record_and(rig.bench(), {
+            let shut = Arc::clone(&shut);
+            move |step| {
+                if step == (Step { function: Function::Socket, moment: Moment::Complete }) {
+                    wait_for(|| (shut.load(Ordering::Acquire) != usize::MAX).then_some(()));
+                }
+            }
+        });
+        mark_into(&shut, rig.bench(), &steps, detach_return);
         let loaded = load(rig);
-        until(&loaded, "the first bind has failed", || !Story::of(&loaded).printed("cannot listen at").is_empty());
-        let steps = Steps::record(loaded.bench());
-        depart(loaded.bench());
-        std::thread::sleep(Duration::from_millis(400));
-        assert_eq!(steps.since(0).iter().filter(|(step, _)| is_new_work(step)).count(), 0, "{:?}", steps.since(0));
+        arrive(rig.bench());
+        until(&loaded, "WskSocket has returned", || steps.count(Function::Socket, Moment::Return) > 0);
+        assert_eq!(steps.count(Function::Socket, Moment::Completed), 0, "its IRP is out");
+        depart(rig.bench());
+        let late = steps.since(shut.load(Ordering::Acquire));
+        assert!(!late.iter().any(|(step, _)| is_new_work(step)), "entered after the detach: {late:?}");
+        let closed = Step { function: Function::Close, moment: Moment::Enter };
+        assert!(late.iter().any(|(step, _)| *step == closed), "the socket came after the detach: {late:?}");
         unload_clean(&loaded);
     }
 
