@@ -137,7 +137,7 @@ impl Driver {
         self.services.stop(passive, client.binding(), self.stop_grace.min(SHUTDOWN_MOST));
         self.services.tell();
         if let Err(status) = client.deregister(passive) {
-            log!("system shutdown: deregistering from WSK: {status}");
+            log!(Error, "system shutdown: deregistering from WSK: {status}");
         }
     }
 
@@ -173,7 +173,7 @@ impl Handler for Driver {
     fn trace(&self, trace: Trace) {
         match trace {
             Trace::Attaching { lowest, highest } => log!("WSK offers versions {lowest:#06x} to {highest:#06x}"),
-            Trace::AttachFailed { status } => log!("not attached: {status}"),
+            Trace::AttachFailed { status } => log!(Warning, "not attached: {status}"),
             Trace::Attached { generation } => log!("attached, binding {generation}"),
             Trace::DetachBegun { generation, pending: false, .. } => log!("binding {generation}: detach, nothing to do"),
             Trace::DetachBegun { generation, in_flight, sockets, .. } => {

@@ -46,7 +46,7 @@ pub unsafe extern "system" fn driver_entry(driver: *mut DRIVER_OBJECT, registry_
     match created.and_then(|framework| start(passive, framework)) {
         Ok(()) => NtStatus::SUCCESS.0,
         Err(status) => {
-            log!("not loaded: {status}");
+            log!(Error, "not loaded: {status}");
             status.0
         }
     }

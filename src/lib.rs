@@ -2,7 +2,7 @@
 //!
 //! From the outside in: `entry` is start-up and its mirror, unload; `control` the device that tools talk to;
 //! `driver` what exists once per load; `services` what is served; `limits` what that may hold; `parameters` the
-//! settings; `wdf` the calls into the framework. Sockets and the lifecycle are the `wsk` crate's.
+//! settings; `print` what a kernel debugger is shown; `wdf` the calls into the framework. Sockets and the lifecycle are the `wsk` crate's.
 //!
 //! The rules L01-L38 that comments cite are those of `docs/lifecycle.md`.
 #![no_std]
@@ -15,6 +15,7 @@ mod driver;
 mod entry;
 mod limits;
 mod parameters;
+mod print;
 mod services;
 mod wdf;
 
@@ -23,10 +24,13 @@ mod wdf;
 #[global_allocator]
 static ALLOCATOR: wdk_alloc::WdkAllocator = wdk_alloc::WdkAllocator;
 
-/// A line to the kernel debugger.
+/// A line to the kernel debugger: `log!("…")`, or `log!(Warning, "…")` at a level other than [`Level::Info`](print::Level).
 macro_rules! log {
+    ($level:ident, $($argument:tt)*) => {
+        crate::print::line(crate::print::Level::$level, format_args!($($argument)*))
+    };
     ($($argument:tt)*) => {
-        wdk::println!("wskclient: {}", format_args!($($argument)*))
+        crate::log!(Info, $($argument)*)
     };
 }
 pub(crate) use log;

@@ -71,7 +71,7 @@ async fn connected(session: &Session) -> Result<TcpStream, IoError> {
     };
     let was_away = service.target_away.swap(outcome.is_none(), Ordering::Relaxed);
     match (&outcome, was_away) {
-        (None, false) => log!("{}: {target} cannot be reached", service.name()),
+        (None, false) => log!(Warning, "{}: {target} cannot be reached", service.name()),
         (Some(_), true) => log!("{}: {target} can be reached again", service.name()),
         _ => {}
     }

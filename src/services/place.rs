@@ -155,14 +155,14 @@ impl Station {
                     drop(waiting.take());
                     match self.serve(binding, spot, socket, address, &mut pause, end.as_mut()).await {
                         Served::Ended => return Done::Ended,
-                        Served::Gone => log!("{}: the listener at {address} is gone", self.service.name()),
+                        Served::Gone => log!(Warning, "{}: the listener at {address} is gone", self.service.name()),
                     }
                     retry = RETRY_FIRST;
                 }
                 Err(Stop::Ended) => return Done::Ended,
                 Err(Stop::EachFamily) => return Done::EachFamily,
                 Err(Stop::Failed(error)) if waiting.is_none() => {
-                    log!("{}: cannot listen at {address} yet: {error}", self.service.name());
+                    log!(Warning, "{}: cannot listen at {address} yet: {error}", self.service.name());
                     waiting = Some(self.services.watching.wait());
                     self.services.bell.ring();
                 }
@@ -207,7 +207,7 @@ impl Station {
                 if address.ip().is_unspecified()
                     && let Err(error) = socket.set_packet_info(true).await
                 {
-                    log!("{name}: answers may come from another address than was asked: {error}");
+                    log!(Warning, "{name}: answers may come from another address than was asked: {error}");
                 }
                 let bound = socket.local_address().await.unwrap_or(address);
                 log!("{name}: listening at {bound}, udp");

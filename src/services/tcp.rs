@@ -36,7 +36,7 @@ pub(super) async fn accept_all<E: Future>(
             Either::First(Err(AcceptError::Detached)) => return Served::Gone,
             Either::First(Ok((stream, _))) => admit(station, binding, stream),
             Either::First(Err(error)) => {
-                log!("{}: accept at {address}: {error}", station.service.name());
+                log!(Warning, "{}: accept at {address}: {error}", station.service.name());
                 if let Waited::Ended = wait(end.as_mut(), pause, ACCEPT_PAUSE, pending()).await {
                     return Served::Ended;
                 }

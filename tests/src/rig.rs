@@ -156,7 +156,7 @@ impl Loaded {
     pub fn printed_since(&self, first: usize) -> Vec<String> {
         let events = self.bench.trace();
         let printed = events.get(first..).unwrap_or_default().iter().filter_map(|event| match &event.kind {
-            Kind::DbgPrint { text } => Some(text.trim_end().to_owned()),
+            Kind::DbgPrint { text, .. } => Some(text.trim_end().to_owned()),
             _ => None,
         });
         printed.collect()
@@ -192,7 +192,7 @@ pub struct Listening {
 impl Listening {
     /// Reads it from what the driver printed.
     pub fn of(event: &Event) -> Option<Self> {
-        let Kind::DbgPrint { text } = &event.kind else { return None };
+        let Kind::DbgPrint { text, .. } = &event.kind else { return None };
         let (service, place) = text.trim().split_once(": listening at ")?;
         let service = service.rsplit(' ').next()?.to_owned();
         let at = place.strip_suffix(", udp");

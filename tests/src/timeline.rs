@@ -44,7 +44,7 @@ pub fn of_unload(unload: &Unload, events: &[Event]) -> Table {
 /// What the driver last said of the work that it had when the detach began: `3 calls in flight, 2 sockets`.
 fn work_at_detach(events: &[Event]) -> Option<String> {
     events.iter().rev().find_map(|event| {
-        let Kind::DbgPrint { text } = &event.kind else { return None };
+        let Kind::DbgPrint { text, .. } = &event.kind else { return None };
         let (_, work) = text.split_once("detach pending, ")?;
         Some(work.trim().split(", ").map(singular).collect::<Vec<_>>().join(", "))
     })

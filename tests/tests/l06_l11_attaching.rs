@@ -61,7 +61,7 @@ fn client_answers(story: &Story) -> Vec<NtStatus> {
 
 /// The moment in which the client has been taken by the provider, and its attach callback has not returned.
 fn taken(kind: &Kind) -> bool {
-    matches!(kind, Kind::DbgPrint { text } if text.contains("attached, binding "))
+    matches!(kind, Kind::DbgPrint { text, .. } if text.contains("attached, binding "))
 }
 
 /// Loads the driver, and has the provider depart in the middle of the attach.

@@ -163,7 +163,7 @@ isolated! {
         loaded.bench().no_faults();
         peers::expect_all_ended(&mut idle);
         let story = Story::since(loaded.bench(), now);
-        let printed = story.first("its line", |kind| matches!(kind, Kind::DbgPrint { text } if text.contains("detach pending")));
+        let printed = story.first("its line", |kind| matches!(kind, Kind::DbgPrint { text, .. } if text.contains("detach pending")));
         assert_eq!(story.0[printed].irql, 2, "the callback was to run at DISPATCH_LEVEL:\n{story}");
         let within = within.lock().unwrap().clone().expect("the callback was seen");
         assert!(within.calls.iter().all(|(_, calls, _)| *calls == 0), "called meanwhile: {:?}", within.calls);

@@ -184,7 +184,7 @@ isolated! {
             let name = match &event.kind {
                 Kind::DetachComplete { side: Side::Client, .. } => "complete",
                 Kind::Cleanup { side: Side::Client, .. } => "cleanup",
-                Kind::DbgPrint { text } if text.contains("cleaned up") => "after",
+                Kind::DbgPrint { text, .. } if text.contains("cleaned up") => "after",
                 _ => return,
             };
             SEEN.lock().expect("unpoisoned").push((name, binding_bytes(rig.bench())));

@@ -319,7 +319,7 @@ fn memory_comes_back_after(function: &'static str) {
     ARMED.store(true, Ordering::Release);
     rig.bench().subscribe(move |event| {
         let attached =
-            matches!(&event.kind, Kind::DbgPrint { text } if text.contains(": attached") || text.contains(" attached, binding"));
+            matches!(&event.kind, Kind::DbgPrint { text, .. } if text.contains(": attached") || text.contains(" attached, binding"));
         if attached && ARMED.swap(false, Ordering::AcqRel) {
             rig.bench().fail(function, When::From(1));
         }

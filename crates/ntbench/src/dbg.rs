@@ -183,9 +183,34 @@ impl Conversion {
     }
 }
 
-fn print(text: String) -> NtStatus {
-    trace::emit(trace::Kind::DbgPrint { text });
+/// `DPFLTR_DEFAULT_ID` and `DPFLTR_INFO_LEVEL`: what DbgPrint prints under.
+pub(crate) const DEFAULT: (u32, u32) = (101, 3);
+
+fn print((component, level): (u32, u32), text: String) -> NtStatus {
+    trace::emit(trace::Kind::DbgPrint { component, level, text });
     NtStatus::SUCCESS
+}
+
+/// How a component and a level of DbgPrintEx are called, as far as drivers are to use them.
+/// [Reading and filtering debugging messages](https://learn.microsoft.com/windows-hardware/drivers/debugger/reading-and-filtering-debugging-messages)
+pub(crate) fn filter_name(component: u32, level: u32) -> String {
+    let component = match component {
+        77 => "ihvdriver".into(),
+        78 => "ihvvideo".into(),
+        79 => "ihvaudio".into(),
+        80 => "ihvnetwork".into(),
+        81 => "ihvstreaming".into(),
+        82 => "ihvbus".into(),
+        101 => "default".into(),
+        other => format!("component {other}"),
+    };
+    match level {
+        0 => format!("{component} error"),
+        1 => format!("{component} warning"),
+        2 => format!("{component} trace"),
+        3 => format!("{component} info"),
+        other => format!("{component} level {other:#x}"),
+    }
 }
 
 /// The variadic arguments are declared as many eightbytes: the callee reads what the format asks for.
@@ -209,15 +234,15 @@ unsafe extern "win64" fn DbgPrint(
     l: usize,
 ) -> NtStatus {
     // SAFETY: the driver passed a format and arguments that fit it.
-    print(unsafe { format(text, &[a, b, c, d, e, f, g, h, i, j, k, l]) })
+    print(DEFAULT, unsafe { format(text, &[a, b, c, d, e, f, g, h, i, j, k, l]) })
 }
 
 /// # IRQL
 /// <= DIRQL
 #[allow(clippy::too_many_arguments)] // A variadic function.
 unsafe extern "win64" fn DbgPrintEx(
-    _component: u32,
-    _level: u32,
+    component: u32,
+    level: u32,
     text: *const c_char,
     a: usize,
     b: usize,
@@ -233,16 +258,16 @@ unsafe extern "win64" fn DbgPrintEx(
     l: usize,
 ) -> NtStatus {
     // SAFETY: the driver passed a format and arguments that fit it.
-    print(unsafe { format(text, &[a, b, c, d, e, f, g, h, i, j, k, l]) })
+    print((component, level), unsafe { format(text, &[a, b, c, d, e, f, g, h, i, j, k, l]) })
 }
 
 /// # IRQL
 /// <= DIRQL
-unsafe extern "win64" fn vDbgPrintEx(_component: u32, _level: u32, text: *const c_char, list: *const usize) -> NtStatus {
+unsafe extern "win64" fn vDbgPrintEx(component: u32, level: u32, text: *const c_char, list: *const usize) -> NtStatus {
     // SAFETY: a win64 argument list is an array of eightbytes.
     let arguments: Vec<usize> = (0..12).map(|i| unsafe { *list.add(i) }).collect();
     // SAFETY: the driver passed a format and arguments that fit it.
-    print(unsafe { format(text, &arguments) })
+    print((component, level), unsafe { format(text, &arguments) })
 }
 
 /// # IRQL

@@ -13,6 +13,7 @@ use nt_abi::NtStatus;
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 
+use crate::dbg;
 use crate::ke::{irql, time};
 
 /// How much is kept.
@@ -203,6 +204,10 @@ pub enum Kind {
     },
     /// The driver printed.
     DbgPrint {
+        /** Under which component. */
+        component: u32,
+        /** At which level. */
+        level: u32,
         /** What. */
         text: String,
     },
@@ -368,7 +373,12 @@ impl fmt::Display for Event {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Kind::DbgPrint { text } => write!(f, "print  {}", text.trim_end()),
+            Kind::DbgPrint { component, level, text } if (*component, *level) == dbg::DEFAULT => {
+                write!(f, "print  {}", text.trim_end())
+            }
+            Kind::DbgPrint { component, level, text } => {
+                write!(f, "print  [{}] {}", dbg::filter_name(*component, *level), text.trim_end())
+            }
             Kind::Note { text } => write!(f, "note   {text}"),
             Kind::Violation { rule, text } => write!(f, "VIOLATION {rule}: {text}"),
             Kind::Io { what, object, detail } => write!(f, "{what} {object:#x} {detail}"),

@@ -62,9 +62,9 @@ impl Story {
 
     /// What the driver printed that contains `part`.
     pub fn printed(&self, part: &str) -> Vec<&str> {
-        let text = |event: &'_ Event| matches!(&event.kind, Kind::DbgPrint { text } if text.contains(part));
+        let text = |event: &'_ Event| matches!(&event.kind, Kind::DbgPrint { text, .. } if text.contains(part));
         let lines = self.0.iter().filter(|event| text(event));
-        lines.filter_map(|event| if let Kind::DbgPrint { text } = &event.kind { Some(text.trim()) } else { None }).collect()
+        lines.filter_map(|event| if let Kind::DbgPrint { text, .. } = &event.kind { Some(text.trim()) } else { None }).collect()
     }
 }
 

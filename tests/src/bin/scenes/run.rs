@@ -132,7 +132,7 @@ fn stop_at_signals(sender: Sender<Message>) -> Result<()> {
 /// Puts what a person should see of an event into words.
 fn tell(event: &Event, sender: &Sender<Message>) {
     let line = match &event.kind {
-        Kind::DbgPrint { text } => match Listening::of(event) {
+        Kind::DbgPrint { text, .. } => match Listening::of(event) {
             Some(Listening { service, at, datagrams }) => {
                 format!("serving {service} at {at} over {}", if datagrams { "udp" } else { "tcp" })
             }

@@ -84,7 +84,7 @@ fn address(loaded: &Loaded, service: &Service) -> Result<SocketAddr> {
 
 fn at(event: &Event, service: &Service) -> Option<SocketAddr> {
     if let Service::Scenario(name) = service {
-        let Kind::DbgPrint { text } = &event.kind else { return None };
+        let Kind::DbgPrint { text, .. } = &event.kind else { return None };
         return text.trim().strip_prefix(&format!("exercise: {name}: at "))?.parse().ok();
     }
     let listening = Listening::of(event)?;
