@@ -44,7 +44,7 @@ isolated! {
         let (loaded, _) = listening();
         let device = device(&loaded);
         // Beside ours, of another device type, with another access, and nonsense.
-        for code in [0x0012_600c, 0x0012_e00c, 0x0022_6000, 0x0012_2000, 0x0012_a004, 0, 0xffff_fffc] {
+        for code in [0x0012_6400, 0x0012_e400, 0x0022_6000, 0x0012_2000, 0x0012_a004, 0, 0xffff_fffc] {
             let error = refused(&device, code, RequestHeader::CURRENT.as_bytes(), STATE);
             assert_eq!(error.status, NtStatus::INVALID_DEVICE_REQUEST, "code {code:#x}");
         }
@@ -89,7 +89,7 @@ isolated! {
             }
         }
         support::peer::exchange(&mut stream, 1).expect("no request was carried out");
-        assert!(!support::Story::of(&loaded).printed("version 2").is_empty(), "another version was not traced");
+        assert!(!support::Story::of(&loaded).printed(&format!("version {}", VERSION + 1)).is_empty(), "another version was not traced");
         drop(device);
         unload_clean(&loaded);
     }

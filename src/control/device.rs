@@ -1,7 +1,4 @@
-//! The control device: what tools talk to, and what keeps the image while completion routines run (L31).
-//!
-//! Requests come at PASSIVE_LEVEL, several at a time, so that the state can be asked for while a deactivation waits. While
-//! a handle is open the I/O manager does not unload the driver (L38).
+//! The device object: its name, who may open it, its queue, and its end.
 //!
 //! # IRQL
 //! `PASSIVE_LEVEL`, where a function does not say otherwise.
@@ -9,18 +6,16 @@
 
 use core::ptr::null_mut;
 
-use control_abi::{DEVICE_NAME, HeaderError, LINK_NAME, Request, RequestHeader, State};
+use control_abi::{DEVICE_NAME, LINK_NAME};
 use wdk_sys::{
     _WDF_DEVICE_SHUTDOWN_FLAGS, _WDF_EXECUTION_LEVEL, _WDF_IO_QUEUE_DISPATCH_TYPE, _WDF_SYNCHRONIZATION_SCOPE, _WDF_TRI_STATE,
-    FILE_DEVICE_SECURE_OPEN, PVOID, PWDFDEVICE_INIT, ULONG, WDF_IO_QUEUE_CONFIG, WDF_NO_OBJECT_ATTRIBUTES, WDF_OBJECT_ATTRIBUTES,
-    WDFDEVICE, WDFDRIVER, WDFQUEUE, WDFREQUEST, call_unsafe_wdf_function_binding,
+    FILE_DEVICE_SECURE_OPEN, PWDFDEVICE_INIT, ULONG, WDF_IO_QUEUE_CONFIG, WDF_NO_OBJECT_ATTRIBUTES, WDF_OBJECT_ATTRIBUTES,
+    WDFDEVICE, WDFDRIVER, WDFQUEUE, call_unsafe_wdf_function_binding,
 };
 use wsk::{Device, NtStatus, Passive};
-use zerocopy::IntoBytes;
 
-use crate::driver::Driver;
+use super::on_device_control;
 use crate::entry;
-use crate::log;
 use crate::wdf::Wide;
 
 /// SYSTEM and administrators, nobody else.
@@ -170,92 +165,4 @@ unsafe extern "C" fn on_shutdown(_device: WDFDEVICE) {
         // SAFETY: the device's attributes ask for PASSIVE_LEVEL.
         driver.system_shutdown(unsafe { Passive::assume() });
     }
-}
-
-/// [`EvtIoDeviceControl`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdfio/nc-wdfio-evt_wdf_io_queue_io_device_control)
-///
-/// # Safety
-/// Called by the framework; the request is this function's to complete.
-///
-/// # IRQL
-/// `PASSIVE_LEVEL`.
-unsafe extern "C" fn on_device_control(_queue: WDFQUEUE, request: WDFREQUEST, _out: usize, input_length: usize, code: ULONG) {
-    // SAFETY: as the caller promises.
-    let (status, information) = match unsafe { handle(request, input_length, code) } {
-        Ok(length) => (NtStatus::SUCCESS, length),
-        Err((status, length)) => (status, length),
-    };
-    // SAFETY: the request is ours, and completed here alone.
-    unsafe { call_unsafe_wdf_function_binding!(WdfRequestCompleteWithInformation, request, status.0, information as _) };
-}
-
-/// Does what is asked: the length of the answer, or a status with the length that would have been needed.
-///
-/// # Safety
-/// The request is being handled, and not completed yet.
-unsafe fn handle(request: WDFREQUEST, input_length: usize, code: ULONG) -> Result<usize, (NtStatus, usize)> {
-    let asked = Request::from_code(code).ok_or((NtStatus::INVALID_DEVICE_REQUEST, 0))?;
-    let driver = entry::driver().ok_or((NtStatus::INVALID_DEVICE_STATE, 0))?;
-    // SAFETY: as the caller promises.
-    let input = unsafe { input_of(request, input_length) }?;
-    // SAFETY: the device's attributes ask for PASSIVE_LEVEL.
-    let passive = unsafe { Passive::assume() };
-    RequestHeader::check(input).map_err(|error| (header_status(error), 0))?;
-    match asked {
-        // SAFETY: as the caller promises; the input is not used any more.
-        Request::State => unsafe { answer_state(request, &driver) },
-        Request::Deactivate => driver.deactivate(passive).map(|()| 0).map_err(|status| (status, 0)),
-        Request::Activate => driver.activate(passive).map(|()| 0).map_err(|status| (status, 0)),
-    }
-}
-
-fn header_status(error: HeaderError) -> NtStatus {
-    match error {
-        HeaderError::TooShort => NtStatus::BUFFER_TOO_SMALL,
-        HeaderError::Version(version) => {
-            log!("control: a request of version {version}, but this driver has {}", control_abi::VERSION);
-            NtStatus::REVISION_MISMATCH
-        }
-        HeaderError::TooLong | HeaderError::Reserved => NtStatus::INVALID_PARAMETER,
-    }
-}
-
-/// # Safety
-/// As for [`handle`]; input and output share their memory, so the input must not be used after the output was asked for.
-unsafe fn input_of<'a>(request: WDFREQUEST, length: usize) -> Result<&'a [u8], (NtStatus, usize)> {
-    const NEEDED: usize = size_of::<RequestHeader>();
-    if length < NEEDED {
-        return Err((NtStatus::BUFFER_TOO_SMALL, NEEDED));
-    }
-    let (mut buffer, mut available): (PVOID, usize) = (null_mut(), 0);
-    // SAFETY: as the caller promises; the rest lives during the call.
-    NtStatus(unsafe {
-        call_unsafe_wdf_function_binding!(
-            WdfRequestRetrieveInputBuffer,
-            request,
-            NEEDED as _,
-            &raw mut buffer,
-            (&raw mut available).cast(),
-        )
-    })
-    .ok()
-    .map_err(|status| (status, NEEDED))?;
-    // SAFETY: the system's buffer, of that length, until the request is completed.
-    Ok(unsafe { core::slice::from_raw_parts(buffer.cast_const().cast(), available) })
-}
-
-/// # Safety
-/// As for [`handle`].
-unsafe fn answer_state(request: WDFREQUEST, driver: &Driver) -> Result<usize, (NtStatus, usize)> {
-    const NEEDED: usize = size_of::<State>();
-    let mut buffer: PVOID = null_mut();
-    // SAFETY: as the caller promises; the rest lives during the call.
-    let status = NtStatus(unsafe {
-        call_unsafe_wdf_function_binding!(WdfRequestRetrieveOutputBuffer, request, NEEDED as _, &raw mut buffer, null_mut())
-    });
-    status.ok().map_err(|status| (status, NEEDED))?;
-    let state = driver.state();
-    // SAFETY: the framework says that the buffer has at least so many bytes.
-    unsafe { core::ptr::copy_nonoverlapping(state.as_bytes().as_ptr(), buffer.cast(), NEEDED) };
-    Ok(NEEDED)
 }
