@@ -12,6 +12,9 @@ use ntbench::trace::{Event, Kind};
 use ntbench::{Bench, Config, Driver, NtStatus, Unload, UnloadRefused, Value};
 use zerocopy::{FromBytes, IntoBytes};
 
+#[cfg(unix)]
+use crate::ControlSocket;
+
 /// The name under which the driver is installed.
 pub const SERVICE: &str = "wskclient";
 /// The control device, as programs open it.
@@ -61,6 +64,18 @@ impl Rig {
     /// The bench.
     pub fn bench(&self) -> &Bench {
         &self.bench
+    }
+
+    /// Serves its devices to tools in other processes, where they look by themselves.
+    #[cfg(unix)]
+    pub fn serve_tools(&self) -> Result<ControlSocket> {
+        ControlSocket::serve(Arc::clone(&self.bench))
+    }
+
+    /// The same, at `<name>.sock` in a folder.
+    #[cfg(unix)]
+    pub fn serve_tools_in(&self, folder: &Path, name: &str) -> Result<ControlSocket> {
+        ControlSocket::serve_in(Arc::clone(&self.bench), folder, name)
     }
 
     /// Sets a value under the driver's `Parameters`.

@@ -47,7 +47,10 @@ fn fail_every_other_step(first: usize) {
         assert!(failed || !NEEDED.contains(&name), "the driver loads without {name}");
         let story = Story::since(rig.bench(), begin);
         let (registered, left) = (story.count(registered), story.count(deregister_call));
-        assert_eq!(registered, left, "call {nth} of {name} failed: {registered} registrations, {left} deregistrations, in\n{story}");
+        assert_eq!(
+            registered, left,
+            "call {nth} of {name} failed: {registered} registrations, {left} deregistrations, in\n{story}"
+        );
         assert_nothing_left(rig.bench());
     }
     unload_clean(&load(&rig));

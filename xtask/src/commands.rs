@@ -1,13 +1,13 @@
 //! The command line: one enum of commands, each handed to the module that does it.
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
     build::{self, Profile},
-    cdriver, compile_fail, constants, imports, layouts, outside, panics, report,
+    cdriver, compile_fail, constants, ctl, imports, layouts, outside, panics, report,
     scenes::{self, SceneCommand},
     suite, tidy,
     toolchain::Llvm,
@@ -23,10 +23,13 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum XtaskCommand {
-    /// Build wskclient.sys, or other drivers, with .pdb and .map (release unless --debug is given)
+    /// Build wskclient.sys, or other drivers, with .pdb and .map (release unless --debug is given), or wskctl.exe
     Build(BuildArguments),
     /// Check wsk-sys, wsk and the drivers quickly, without linking (with clippy where it is installed)
     Check,
+    /// Run wskctl: `cargo xtask ctl status`
+    #[command(disable_help_flag = true)]
+    Ctl(CtlArguments),
     /// Show that mistakes with rights and IRQL do not compile (crates/wsk/compile-fail)
     CompileFail,
     /// Document every crate; a warning is an error
@@ -49,8 +52,15 @@ enum KitCommand {
 }
 
 #[derive(Args)]
+struct CtlArguments {
+    /// What wskctl is given
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+#[derive(Args)]
 struct BuildArguments {
-    /// The package to build: a driver of this workspace (may be repeated)
+    /// The package to build: a driver of this workspace (may be repeated), or wskctl, the tool for Windows
     #[arg(long, short, value_name = "NAME", default_value = build::DRIVER)]
     package: Vec<String>,
     /// Build every driver of this workspace
@@ -72,6 +82,7 @@ pub fn run() -> Result<ExitCode> {
     match CommandLine::parse().command {
         XtaskCommand::Build(arguments) => build_driver(&arguments),
         XtaskCommand::Check => build::check().map(|()| ExitCode::SUCCESS),
+        XtaskCommand::Ctl(arguments) => ctl::run(&arguments.arguments),
         XtaskCommand::CompileFail => compile_fail::run().map(|()| ExitCode::SUCCESS),
         XtaskCommand::Doc => build::document().map(|()| ExitCode::SUCCESS),
         XtaskCommand::Kit(KitCommand::Check) => check_kit().map(|()| ExitCode::SUCCESS),
@@ -83,6 +94,10 @@ pub fn run() -> Result<ExitCode> {
 
 fn build_driver(arguments: &BuildArguments) -> Result<ExitCode> {
     let profile = if arguments.debug { Profile::Debug } else { Profile::Release };
+    if arguments.package == [ctl::PACKAGE] {
+        println!("{}", ctl::build()?.display());
+        return Ok(ExitCode::SUCCESS);
+    }
     if arguments.outside {
         report::drivers(&[outside::build()?])?;
         return Ok(ExitCode::SUCCESS);

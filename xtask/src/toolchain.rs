@@ -111,6 +111,15 @@ impl Rust {
         }
     }
 
+    /// A compiler with the sources of its library, for targets that rustup has none of: Debian's.
+    pub fn from_source(purpose: &str) -> Result<PathBuf> {
+        apt::ensure(RUST_PACKAGES, purpose)?;
+        match Self::debian() {
+            Some(Self::FromSource { rustc }) => Ok(rustc),
+            _ => bail!("rust-web-src is installed but the sources of Rust's library are not under its rustc's sysroot"),
+        }
+    }
+
     fn debian() -> Option<Self> {
         let rustc = PathBuf::from("/usr/bin/rustc");
         let sources = sysroot(&rustc)?.join("lib/rustlib/src/rust/library/core/Cargo.toml");

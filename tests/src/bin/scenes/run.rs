@@ -66,12 +66,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let rig = Rig::new(&arguments.image.path, config(arguments))?;
     set_services(&rig, arguments);
     let (sender, messages) = channel();
+    let told = sender.clone();
     stop_at_signals(sender.clone())?;
     if !arguments.events {
         rig.bench().subscribe(move |event| tell(event, &sender));
     }
     let driver = rig.load()?;
+    let tools = rig.serve_tools()?;
+    let _ = told.send(Message::Line(format!("`wskctl` (`cargo xtask ctl`) sees and steers it, at {}", tools.path().display())));
     serve(&driver, &messages, arguments.events);
+    // No handle is open any more when the unload begins (L38).
+    drop(tools);
     let verdict = end(&driver)?;
     if let Some((path, file)) = trace_file {
         trace::write_chrome(&rig.bench().trace(), file).with_context(|| format!("could not write {}", path.display()))?;
