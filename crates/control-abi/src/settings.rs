@@ -216,8 +216,8 @@ pub fn check_name(name: &Text<MOST_NAME>) -> Result<(), Refusal> {
 /// Whether this may be a host's name, and not an address that is written badly.
 pub fn is_host_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    let last = name.rsplit('.').next().unwrap_or_default();
-    let last_is_number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+    let mut last = name.bytes().rev().take_while(|byte| *byte != b'.').peekable();
+    let last_is_number = last.peek().is_some() && last.all(|byte| byte.is_ascii_digit());
     (1..=MOST_HOST).contains(&name.len()) && name.bytes().all(fits) && !last_is_number
 }
 
