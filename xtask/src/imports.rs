@@ -24,6 +24,7 @@ const LIBRARIES: &[(&str, &str)] = &[("ntoskrnl.exe", "libntoskrnl.a"), ("hal.dl
 /// Exports that are younger than the judges, or of a module that they do not have, and the page that promises each.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("ntoskrnl.exe", "ExAllocatePool2", "nf-wdm-exallocatepool2: NtosKrnl.exe, Windows 10 version 2004"),
+    ("ntoskrnl.exe", "EtwSetInformation", "nf-wdm-etwsetinformation: NtosKrnl.lib, Windows 10"),
     ("ntoskrnl.exe", "KeQueryInterruptTimePrecise", "nf-wdm-kequeryinterrupttimeprecise: NtosKrnl.exe, Windows 8.1"),
     ("ntoskrnl.exe", "KeQuerySystemTimePrecise", "nf-wdm-kequerysystemtimeprecise: NtosKrnl.exe, Windows 8"),
     ("wdfldr.sys", "WdfVersionBind", "what every KMDF driver's FxDriverEntry imports; see KMDF's public source"),

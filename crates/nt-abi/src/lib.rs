@@ -7,6 +7,7 @@
 #![no_std]
 
 pub mod base;
+pub mod etw;
 pub mod export;
 pub mod io;
 pub mod ke;
@@ -18,6 +19,7 @@ pub mod wdf;
 pub mod wsk;
 
 pub use base::*;
+pub use etw::*;
 pub use export::Export;
 pub use io::*;
 pub use ke::*;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use nt_abi::NtStatus;
 use serde::Serialize;
 
+use crate::etw::{self, Session};
 use crate::ex::pool::{self, PoolStats};
 use crate::fault::{self, When};
 use crate::io::file::{self, Handle};
@@ -35,6 +36,8 @@ pub struct Config {
     pub completion_irql: CompletionIrql,
     /// What is traced.
     pub trace: Trace,
+    /// What a session of Event Tracing for Windows takes from the beginning; none: there is no session, as on most machines.
+    pub etw: Option<Session>,
     /// Calls that fail, by the function's name.
     pub fail: Vec<(&'static str, When)>,
     /// Whether the WSK provider is there from the beginning.
@@ -53,6 +56,7 @@ impl Default for Config {
             nmr: nmr::Config::default(),
             completion_irql: CompletionIrql::default(),
             trace: Trace::default(),
+            etw: None,
             fail: Vec::new(),
             provider: true,
             bug_checks: Vec::new(),
@@ -113,6 +117,7 @@ impl Bench {
         rng::seed(config.seed);
         verifier::configure(config.on_violation, config.verifier);
         trace::configure(config.trace);
+        etw::set_session(config.etw);
         processor::configure(config.processors);
         irql::configure(config.completion_irql);
         config.fail.iter().for_each(|(name, when)| fault::arm(name, *when));
@@ -194,6 +199,21 @@ impl Bench {
     /// Has `f` called for each event from now on, on the thread that it happens on.
     pub fn subscribe(&self, f: impl Fn(&trace::Event) + Send + Sync + 'static) {
         trace::subscribe(f);
+    }
+
+    /// Begins, changes or ends the session of Event Tracing for Windows. Providers hear of it on this thread.
+    pub fn trace_events(&self, session: Option<Session>) {
+        etw::set_session(session);
+    }
+
+    /// Events of Event Tracing for Windows that providers wrote though no session took them.
+    pub fn unwanted_events(&self) -> u64 {
+        etw::unwanted()
+    }
+
+    /// Whether a number is an address of a driver's image or of live pool memory: what must never leave the kernel.
+    pub fn is_kernel_address(&self, number: usize) -> bool {
+        image::index_of(number).is_some() || pool::owns(number)
     }
 
     /// Makes calls of a function fail from now on.

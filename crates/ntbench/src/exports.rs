@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use nt_abi::Export;
 
-use crate::{bugcheck, dbg, ex, io, ke, mm, ob, ps, registry, rtl, wsk};
+use crate::{bugcheck, dbg, etw, ex, io, ke, mm, ob, ps, registry, rtl, wsk};
 
 /// All tables.
 const TABLES: &[&[Export]] = &[
@@ -30,6 +30,7 @@ const TABLES: &[&[Export]] = &[
     registry::EXPORTS,
     rtl::EXPORTS,
     dbg::EXPORTS,
+    etw::EXPORTS,
     bugcheck::EXPORTS,
     nmr::EXPORTS,
     wsk::register::EXPORTS,

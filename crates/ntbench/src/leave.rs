@@ -8,7 +8,7 @@ use crate::ex::pool;
 use crate::image::{self, Image};
 use crate::io::{device, irp, workitem};
 use crate::ke::{processor, timer};
-use crate::{mm, ob, ps, registry, thread, verifier};
+use crate::{etw, mm, ob, ps, registry, thread, verifier};
 
 /// How long references that keep the image may outlive the unload routine.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -102,7 +102,13 @@ fn check_leaks(image: &Image) {
         verifier::violation_about("L32", format!("IRP {irp:#x} was not freed"), story);
     }
     let range = &image.range;
-    let others = [mm::leaks_of(range), workitem::leaks_of(range), ob::leaks_of(range), registry::leaks_of(range)];
+    let others = [
+        mm::leaks_of(range),
+        workitem::leaks_of(range),
+        ob::leaks_of(range),
+        registry::leaks_of(range),
+        etw::leaks_of(range),
+    ];
     for leak in others.into_iter().flatten() {
         verifier::violation("L32", format!("not given back: {leak}"));
     }

@@ -6,7 +6,7 @@
 //! a process of its own, by [`rusty_fork`]'s `rusty_fork_test!`.
 //!
 //! From the top down: [`bench`](mod@bench) and [`driver`] are the interface; [`wsk`] is the network; `io`, `ps`, `mm`, `ex`, `ke`,
-//! `ob`, `rtl`, `registry`, `dbg` are the kernel, one file per component; [`image`] is the loader; [`callout`] is how
+//! `ob`, `rtl`, `registry`, `dbg`, `etw` are the kernel, one file per component; [`image`] is the loader; [`callout`] is how
 //! the bench enters a driver; [`verifier`], [`trace`], [`fault`], [`profile`] are what a bench has and a machine has not.
 
 pub mod bench;
@@ -14,6 +14,7 @@ pub mod bugcheck;
 pub mod callout;
 mod dbg;
 pub mod driver;
+pub mod etw;
 pub mod ex;
 mod exports;
 pub mod fault;

@@ -14,6 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 
 use crate::dbg;
+use crate::etw::Fields;
 use crate::ke::{irql, time};
 
 /// How much is kept.
@@ -211,6 +212,21 @@ pub enum Kind {
         /** What. */
         text: String,
     },
+    /// A provider of Event Tracing for Windows wrote an event, and the session took it.
+    Etw {
+        /** The provider's name. */
+        provider: String,
+        /** The event's name. */
+        name: String,
+        /** Its number; zero for TraceLogging. */
+        id: u16,
+        /** Its severity: less is more severe. */
+        level: u8,
+        /** Its categories. */
+        keyword: u64,
+        /** Its fields. */
+        fields: Fields,
+    },
     /// A violation was recorded.
     Violation {
         /** Rule. */
@@ -358,6 +374,7 @@ impl Kind {
             Kind::WaitBegin { .. } => (span("Wait"), "B"),
             Kind::WaitReturn { .. } => (span("Wait"), "E"),
             Kind::Io { what, .. } | Kind::Provider { what, .. } => (span(what), "i"),
+            Kind::Etw { name, .. } => (span(name), "i"),
             _ => (name, "i"),
         }
     }
@@ -379,6 +396,7 @@ impl fmt::Display for Kind {
             Kind::DbgPrint { component, level, text } => {
                 write!(f, "print  [{}] {}", dbg::filter_name(*component, *level), text.trim_end())
             }
+            Kind::Etw { provider, name, fields, .. } => write!(f, "etw    {provider}/{name}{fields}"),
             Kind::Note { text } => write!(f, "note   {text}"),
             Kind::Violation { rule, text } => write!(f, "VIOLATION {rule}: {text}"),
             Kind::Io { what, object, detail } => write!(f, "{what} {object:#x} {detail}"),

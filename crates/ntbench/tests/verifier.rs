@@ -2,11 +2,12 @@
 
 mod support;
 
+use ntbench::etw::Session;
 use ntbench::{Bench, Config, LoadError, OnViolation, Verifier};
 
 fn config(special_pool: bool, on_violation: OnViolation) -> Config {
     let verifier = Verifier { special_pool, ..Verifier::default() };
-    Config { on_violation, verifier, processors: 2, provider: false, ..Config::default() }
+    Config { on_violation, verifier, processors: 2, provider: false, etw: Some(Session::ALL), ..Config::default() }
 }
 
 /// Loads and unloads the driver that breaks the rule of `case`; the violations are recorded.
@@ -81,6 +82,13 @@ recorded! {
     two_locks_in_both_orders_are_found: 16 => ["violation of lock-order", "is held while", "taken in faults.sys!both("];
     a_breakpoint_is_found: 17 => ["violation of breakpoint", "1 times"];
     a_timer_left_is_found: 21 => ["violation of L31", "on_dpc", "waits for a timer"];
+    an_event_without_registration_is_found: 22 => ["violation of etw", "0x1234, that EtwRegister never gave"];
+    an_event_after_the_registration_is_found: 23 => ["violation of etw: EtwWriteTransfer", "whose registration is over"];
+    a_tracing_registration_left_is_found: 24 => ["violation of L32", "ETW registration of", "{04030201-", "faults.c:"];
+    a_registration_ended_twice_is_found: 25 => ["violation of etw: EtwUnregister", "whose registration is over"];
+    a_registration_at_dispatch_level_is_found: 26 => ["violation of irql", "EtwRegister was called at IRQL 2"];
+    a_provider_registered_twice_is_found: 27 => ["violation of etw", "registered twice"];
+    an_event_that_lies_about_itself_is_found: 28 => ["violation of etw", "Told: ", "too early"];
 }
 
 fatal! {
@@ -134,6 +142,19 @@ fn l31_a_work_item_keeps_the_image_until_it_has_returned() {
     };
     if let Some(output) = support::isolated("l31_a_work_item_keeps_the_image_until_it_has_returned", slow) {
         expect(output, 0, &["clean"]);
+    }
+}
+
+#[test]
+fn an_event_that_describes_itself_is_in_the_trace() {
+    let told = || {
+        let bench = Bench::new(config(false, OnViolation::Abort)).expect("a bench");
+        let image = support::build("faults", "faults", &["CASE=29"]);
+        bench.load("faults", &image).expect("it loads").unload().expect("it unloads");
+        bench.trace().iter().for_each(|event| println!("{}", event.kind));
+    };
+    if let Some(output) = support::isolated("an_event_that_describes_itself_is_in_the_trace", told) {
+        expect(output, 0, &["etw    Tes/Told Now=4711"]);
     }
 }
 

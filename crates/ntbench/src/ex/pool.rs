@@ -193,6 +193,16 @@ pub(crate) fn explain(address: usize) -> Option<String> {
     })
 }
 
+/// Whether an address lies in a live block.
+pub(crate) fn owns(address: usize) -> bool {
+    track::containing(address).is_some()
+}
+
+/// Whether an address lies in a live block of paged pool.
+pub(crate) fn is_paged(address: usize) -> bool {
+    track::containing(address).is_some_and(|block| block.paged)
+}
+
 /// What `wdk-alloc`, the global allocator of drivers on windows-drivers-rs, allocates with.
 const RUST_TAG: u32 = u32::from_le_bytes(*b"rust");
 

@@ -42,6 +42,9 @@ IMPORT NTSTATUS PsTerminateSystemThread(NTSTATUS);
 IMPORT NTSTATUS ZwClose(void *);
 IMPORT void KeBugCheckEx(u32, u64, u64, u64, u64);
 IMPORT u32 DbgPrint(const char *, ...);
+IMPORT NTSTATUS EtwRegister(const void *, void *, void *, u64 *);
+IMPORT NTSTATUS EtwUnregister(u64);
+IMPORT NTSTATUS EtwWriteTransfer(u64, const void *, const void *, const void *, u32, const void *);
 
 #define TAG 0x54736554u /* 'TesT' */
 #define NONPAGED 0x40
@@ -68,6 +71,17 @@ static void both(u64 *first, u64 *second) {
   u8 inner = KeAcquireSpinLockRaiseToDpc(second);
   KeReleaseSpinLock(second, inner);
   KeReleaseSpinLock(first, old);
+}
+
+static const u8 provider[16] = {1, 2, 3, 4};
+static const struct { unsigned short id; u8 version, channel, level, opcode; unsigned short task; u64 keyword; } plain = {7, 0, 0, 4};
+static u64 traced(void) { u64 handle = 0; EtwRegister(provider, 0, 0, &handle); return handle; }
+/* An event that describes itself: DATA bytes for its one field of four */
+static void describe(u64 handle, u32 bytes) {
+  static const u8 event[] = {13, 0, 0, 'T', 'o', 'l', 'd', 0, 'N', 'o', 'w', 0, 8}, name[] = {6, 0, 'T', 'e', 's', 0};
+  static const u32 value = 4711;
+  struct { u64 at; u32 size, type; } parts[3] = {{(u64)name, sizeof name, 2}, {(u64)event, sizeof event, 1}, {(u64)&value, bytes, 0}};
+  EtwWriteTransfer(handle, &plain, 0, 0, 3, parts);
 }
 
 static void unload(void *driver) {
@@ -121,6 +135,22 @@ static void misbehave(DRIVER *driver) {
   static u64 second; both(&lock, &second); both(&second, &lock);
 #elif CASE == 17 /* a breakpoint */
   __asm__ volatile("int3");
+#elif CASE == 22 /* an event without a registration */
+  EtwWriteTransfer(0x1234, &plain, 0, 0, 0, 0);
+#elif CASE == 23 /* an event after the registration */
+  u64 handle = traced(); EtwUnregister(handle); EtwWriteTransfer(handle, &plain, 0, 0, 0, 0);
+#elif CASE == 24 /* registered when the image goes */
+  traced();
+#elif CASE == 25 /* unregistered twice */
+  u64 handle = traced(); EtwUnregister(handle); EtwUnregister(handle);
+#elif CASE == 26 /* registered at DISPATCH_LEVEL */
+  u8 old = KfRaiseIrql(2); u64 handle = traced(); KeLowerIrql(old); EtwUnregister(handle);
+#elif CASE == 27 /* registered twice */
+  u64 first = traced(), second = traced(); EtwUnregister(first); EtwUnregister(second);
+#elif CASE == 28 /* an event that is not what it says */
+  u64 handle = traced(); describe(handle, 3); EtwUnregister(handle);
+#elif CASE == 29 /* an event that is */
+  u64 handle = traced(); describe(handle, 4); EtwUnregister(handle);
 #elif CASE == 30 /* null pointer */
   *(volatile int *)8 = 1;
 #elif CASE == 31 /* the IRQL read from CR8 */
