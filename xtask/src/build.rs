@@ -74,6 +74,37 @@ pub fn elsewhere(name: &str, folder: &Path) -> Result<Artifacts> {
     collect(name, &into.join(TARGET).join("release"), &folder.join("release"))
 }
 
+/// The package of Wine's `wdfldr.sys`.
+const WINE_SHIM: &str = "wine-shim";
+
+/// Builds `wdfldr.sys` for Wine, with its `.pdb` and `.map` beside it. It is an image like a driver's, with an entry point of its
+/// own and without the framework's stub.
+pub fn wine_shim() -> Result<PathBuf> {
+    let builder = Builder::prepare()?;
+    let library = |name| format!("-Clink-arg={}", builder.kit.library(name).display());
+    let mut cargo = builder.cargo("rustc");
+    cargo.args(["--package", WINE_SHIM, "--lib", "--release", "--crate-type", "cdylib", "--"]);
+    cargo.args(WINE_SHIM_LINK_ARGS.iter().map(|argument| format!("-Clink-arg={argument}")));
+    run(cargo.args(["ntoskrnl", "hal"].map(library)))?;
+    let (from, to) = (target("driver").join(TARGET).join("release"), target(WINE_SHIM).join("release"));
+    let take = |made: &str, kind: &str| copy_if_changed(&from.join(made), to.join(format!("wdfldr.{kind}")));
+    take("wine_shim.pdb", "pdb")?;
+    take("deps/wine_shim.map", "map")?;
+    take("wine_shim.dll", "sys")
+}
+
+/// How `wdfldr.sys` is linked.
+const WINE_SHIM_LINK_ARGS: &[&str] = &[
+    "/NODEFAULTLIB",
+    "/SUBSYSTEM:NATIVE",
+    "/ENTRY:ShimEntry",
+    "/RELEASE",
+    "/Brepro",
+    "/MAP",
+    "/PDBALTPATH:%_PDB%",
+    "/OPT:REF,ICF",
+];
+
 /// The packages of the workspace that are drivers: those that say which model of driver they are.
 pub fn packages() -> Result<Vec<String>> {
     let metadata = MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().exec()?;

@@ -69,6 +69,9 @@ struct BuildArguments {
     /// Build a driver outside of this workspace that depends on wsk by path (target/outside, release)
     #[arg(long, conflicts_with_all = ["package", "all_drivers", "debug"])]
     outside: bool,
+    /// Build wdfldr.sys, which drivers need under Wine (release)
+    #[arg(long, conflicts_with_all = ["package", "all_drivers", "outside", "debug"])]
+    wine_shim: bool,
     /// Without optimization, with debug assertions
     #[arg(long, conflicts_with = "release")]
     debug: bool,
@@ -100,6 +103,10 @@ fn build_driver(arguments: &BuildArguments) -> Result<ExitCode> {
     }
     if arguments.outside {
         report::drivers(&[outside::build()?])?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.wine_shim {
+        println!("{}", build::wine_shim()?.display());
         return Ok(ExitCode::SUCCESS);
     }
     let names = if arguments.all_drivers { build::packages()? } else { arguments.package.clone() };

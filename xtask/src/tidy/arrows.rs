@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wskctl", &["control-abi", "bench-wire", "wskclient-tests", "ntbench"]),
     ("service-limits", &[]),
     ("ntbench", &["nmr", "kmdf-lite", "nt-abi"]),
+    ("wine-shim", &["nmr", "kmdf-lite", "nt-abi"]),
     ("nmr", &["nt-abi"]),
     ("kmdf-lite", &["nt-abi"]),
     ("nt-abi", &[]),
