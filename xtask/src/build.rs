@@ -123,7 +123,7 @@ pub fn check() -> Result<()> {
         eprintln!("checking without clippy: {error:#}");
     }
     let drivers = packages()?;
-    let checked = ["wsk-sys", "wsk"].into_iter().chain(drivers.iter().map(String::as_str));
+    let checked = ["wsk-sys", "wsk", WINE_SHIM].into_iter().chain(drivers.iter().map(String::as_str));
     run(builder.lint().arg("--lib").args(checked.flat_map(|name| ["--package", name])))
 }
 
