@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
-use control_abi::Request;
+use control_abi::state::{ActivateRequest, DeactivateRequest};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::text::duration;
+use crate::output::{GOOD, WARNING, styled};
+use crate::text::{counted, duration};
 use crate::tool::Tool;
 
 /// What came of it.
@@ -15,35 +16,32 @@ struct Changed {
     /// Whether the driver is registered with WSK now.
     active: bool,
     /// How long it took.
-    took_ms: f64,
-    /// How many connections it has ended, or how many there were not before.
+    took_s: f64,
+    /// How many connections were there when it was asked for, and so were ended.
     connections_ended: u64,
 }
 
 /// Registers with WSK again.
 pub(crate) fn activate(tool: &Tool) -> Result<(), Failure> {
-    change(tool, Request::Activate, true)
+    let begun = Instant::now();
+    tool.order("activating", &ActivateRequest::NEW)?;
+    let took = begun.elapsed();
+    if tool.output().is_json() {
+        return tool.output().json(&Changed { active: true, took_s: took.as_secs_f64(), connections_ended: 0 });
+    }
+    tool.output().line(&format!("{}: registered with WSK in {}", styled(GOOD, "active"), duration(took)))
 }
 
 /// Deregisters; returns once every connection and the binding are gone.
 pub(crate) fn deactivate(tool: &Tool) -> Result<(), Failure> {
-    change(tool, Request::Deactivate, false)
-}
-
-fn change(tool: &Tool, request: Request, active: bool) -> Result<(), Failure> {
-    let before = tool.state()?;
+    let connections_ended = tool.state()?.totals.connections;
     let begun = Instant::now();
-    tool.order(request)?;
+    tool.order("deactivating", &DeactivateRequest::NEW)?;
     let took = begun.elapsed();
-    let connections_ended = if active { 0 } else { before.totals.connections };
     if tool.output().is_json() {
-        return tool.output().json(&Changed { active, took_ms: took.as_secs_f64() * 1e3, connections_ended });
+        return tool.output().json(&Changed { active: false, took_s: took.as_secs_f64(), connections_ended });
     }
-    let took = duration(took);
-    tool.output().line(&match (active, connections_ended) {
-        (true, _) => format!("active: registered with WSK in {took}"),
-        (false, 0) => format!("inactive: left WSK in {took}"),
-        (false, 1) => format!("inactive: left WSK in {took}; 1 connection was ended"),
-        (false, ended) => format!("inactive: left WSK in {took}; {ended} connections were ended"),
-    })
+    let inactive = styled(WARNING, "inactive");
+    let ended = counted(connections_ended, "connection");
+    tool.output().line(&format!("{inactive}: left WSK in {}, with {ended} to end", duration(took)))
 }

@@ -8,7 +8,7 @@ use crate::device::Connection;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::tool::Tool;
-use crate::{activation, completions, status};
+use crate::{activation, completions, events, resolve, services, sockets, status};
 
 /// See and steer wskclient.sys while it runs
 #[derive(Parser)]
@@ -29,10 +29,18 @@ pub(crate) struct CommandLine {
 enum Command {
     /// Tell how the driver is: its registration with WSK, what it serves, what it holds
     Status(status::Arguments),
+    /// List the driver's sockets
+    Sockets(sockets::Arguments),
+    /// List, start, stop, change and save what the driver serves
+    Services(services::Arguments),
     /// Have the driver take up its services again, after `deactivate`
     Activate,
     /// Have the driver end every connection and leave WSK, without unloading it
     Deactivate,
+    /// Resolve a name, in the kernel
+    Resolve(resolve::Arguments),
+    /// Tell what happened to the driver, and what happens
+    Events(events::Arguments),
     /// Print completions of this command line for a shell
     Completions(completions::Arguments),
 }
@@ -65,12 +73,21 @@ pub(crate) fn run() -> ExitCode {
 
 impl CommandLine {
     fn run(self) -> Result<(), Failure> {
-        let tool = Tool::new(self.connection, Output::new(self.json));
-        match self.command {
-            Command::Status(arguments) => status::run(&tool, &arguments),
-            Command::Activate => activation::activate(&tool),
-            Command::Deactivate => activation::deactivate(&tool),
-            Command::Completions(arguments) => completions::run(&arguments),
+        self.command.run(&Tool::new(self.connection, Output::new(self.json)))
+    }
+}
+
+impl Command {
+    fn run(&self, tool: &Tool) -> Result<(), Failure> {
+        match self {
+            Self::Status(arguments) => status::run(tool, arguments),
+            Self::Sockets(arguments) => sockets::run(tool, arguments),
+            Self::Services(arguments) => services::run(tool, arguments),
+            Self::Activate => activation::activate(tool),
+            Self::Deactivate => activation::deactivate(tool),
+            Self::Resolve(arguments) => resolve::run(tool, arguments),
+            Self::Events(arguments) => events::run(tool, arguments),
+            Self::Completions(arguments) => completions::run(arguments),
         }
     }
 }
@@ -82,10 +99,22 @@ impl From<Exit> for ExitCode {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::device::Device;
+
+    /// Does what a command line says, with another device and elsewhere than on standard output.
+    pub(crate) fn run_with(
+        device: impl Device + 'static,
+        arguments: &[&str],
+        output: impl FnOnce(bool) -> Output,
+    ) -> Result<(), Failure> {
+        let line = CommandLine::try_parse_from(["wskctl"].iter().chain(arguments));
+        let line = line.map_err(|error| Failure::usage(error.to_string()))?;
+        line.command.run(&Tool::new(device, output(line.json)))
+    }
 
     #[test]
     fn the_command_line_is_sound() {

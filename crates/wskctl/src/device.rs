@@ -39,3 +39,13 @@ pub(crate) enum ControlError {
     /// Something else was in the way.
     Failure(Failure),
 }
+
+impl ControlError {
+    /// What a command ends with that was doing this.
+    pub(crate) fn during(self, what: &'static str) -> Failure {
+        match self {
+            Self::Status(status) => Failure::Refused { what, status },
+            Self::Failure(failure) => failure,
+        }
+    }
+}

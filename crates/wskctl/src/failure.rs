@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use crate::ntstatus::NtStatus;
 use crate::output::{BAD, FAINT};
 
-/// Exit statuses, as the help has them. 2 is clap's: the command line is not understood.
+/// Exit statuses, as the help has them. 2 is clap's too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     Done = 0,
     Refused = 1,
+    Usage = 2,
     NoDriver = 3,
     NoRights = 4,
     OtherVersion = 5,
@@ -55,14 +56,43 @@ pub(crate) enum Failure {
     #[error("{what} failed: {status}")]
     Refused { what: &'static str, status: NtStatus },
     /// An answer that cannot be one of this version.
-    #[error("the driver's answer to {what} makes no sense: {why}")]
-    Nonsense { what: &'static str, why: String },
+    #[error("{what} failed: the driver's answer is not of this version")]
+    Nonsense { what: &'static str },
+    /// There is no service of that name.
+    #[error("there is no service {name}")]
+    NoSuchService { name: String, there_are: Vec<String> },
+    /// There is one of that name already.
+    #[error("there is a service {0} already")]
+    ServiceExists(String),
+    /// A new service, and what it does was not said.
+    #[error("there is no service {0}, and a new one needs a --kind")]
+    KindMissing(String),
+    /// A service was started, and listens nowhere; with what is in the way.
+    #[error("{name} runs, but listens nowhere{}", .why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    NotListening { name: String, why: Option<String> },
+    /// A service was told to stop, and has not after all that time.
+    #[error("{0} has not stopped yet")]
+    NotStopped(String),
+    /// There are no addresses.
+    #[error("there is no host {0}")]
+    NoSuchHost(String),
+    /// The provider did not answer.
+    #[error("nobody has answered in time what the addresses of {0} are")]
+    NoAnswerInTime(String),
+    /// What is on the command line fits its grammar, but means nothing.
+    #[error("{0}")]
+    Usage(String),
     /// What a command made could not be written.
     #[error("could not write the output: {0}")]
     Output(std::io::Error),
 }
 
 impl Failure {
+    /// A command line that means nothing.
+    pub(crate) const fn usage(what: String) -> Self {
+        Self::Usage(what)
+    }
+
     /// The exit status.
     pub(crate) fn exit(&self) -> Exit {
         match self {
@@ -76,10 +106,18 @@ impl Failure {
             | Self::Gone => Exit::NoDriver,
             Self::NoRights => Exit::NoRights,
             Self::OtherVersion { .. } | Self::Nonsense { .. } => Exit::OtherVersion,
-            Self::Refused { status: NtStatus::NOT_FOUND, .. } => Exit::NoSuchThing,
+            Self::NoSuchService { .. } | Self::NoSuchHost(_) | Self::Refused { status: NtStatus::NOT_FOUND, .. } => {
+                Exit::NoSuchThing
+            }
+            Self::Usage(_) | Self::KindMissing(_) => Exit::Usage,
             // Whoever reads it has seen enough.
             Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Done,
-            Self::Refused { .. } | Self::Output(_) => Exit::Refused,
+            Self::Refused { .. }
+            | Self::ServiceExists(_)
+            | Self::NotListening { .. }
+            | Self::NotStopped(_)
+            | Self::NoAnswerInTime(_)
+            | Self::Output(_) => Exit::Refused,
         }
     }
 
@@ -106,9 +144,21 @@ impl Failure {
             }
             Self::OtherVersion { .. } => "the driver is older: update it, or use the wskctl that came with it".to_owned(),
             Self::Nonsense { .. } => "use the wskctl that came with the driver".to_owned(),
+            Self::NoSuchService { there_are, .. } if there_are.is_empty() => {
+                "there are none; `wskctl services set` makes one".to_owned()
+            }
+            Self::NoSuchService { there_are, .. } => {
+                format!("there are {}; `wskctl services set` makes another", there_are.join(", "))
+            }
+            Self::ServiceExists(_) => "without --new it is changed".to_owned(),
+            Self::KindMissing(_) => "--kind echo, discard, chargen or forward; or see `wskctl services`".to_owned(),
+            Self::NotListening { .. } => "it goes on trying; `wskctl services set` gives it another port".to_owned(),
+            Self::NotStopped(_) => "see `wskctl sockets`; `wskctl services stop --grace 0s` resets its connections".to_owned(),
+            Self::NoAnswerInTime(_) => "try a longer --timeout".to_owned(),
+            Self::Usage(_) => "see --help".to_owned(),
             Self::Gone => "see whether it is still running: `wskctl status`".to_owned(),
             Self::Refused { status, .. } => return status.hint().map(str::to_owned),
-            Self::Unopened(_) | Self::Output(_) => return None,
+            Self::Unopened(_) | Self::NoSuchHost(_) | Self::Output(_) => return None,
         })
     }
 

@@ -25,6 +25,14 @@ const fn hinted(status: NtStatus, name: &'static str, windows: u32, meaning: &'s
     Known { status, name, windows, meaning, hint: Some(hint) }
 }
 
+/// One that is told of something, and that no request is answered with.
+const fn told(status: u32, name: &'static str, meaning: &'static str) -> Known {
+    Known { status: NtStatus(status), name, windows: NEVER, meaning, hint: None }
+}
+
+/// No Windows error.
+const NEVER: u32 = 0;
+
 const KNOWN: &[Known] = &[
     known(NtStatus::BUFFER_TOO_SMALL, "STATUS_BUFFER_TOO_SMALL", 122, "the answer is longer than there is room for"),
     known(NtStatus::INVALID_DEVICE_REQUEST, "STATUS_INVALID_DEVICE_REQUEST", 1, "the driver does not know this request"),
@@ -33,6 +41,22 @@ const KNOWN: &[Known] = &[
     known(NtStatus::INVALID_PARAMETER, "STATUS_INVALID_PARAMETER", 87, "a value is not in its range"),
     known(NtStatus::ACCESS_DENIED, "STATUS_ACCESS_DENIED", 5, "that is not allowed"),
     known(NtStatus::CANCELLED, "STATUS_CANCELLED", 995, "it was cancelled"),
+    known(NtStatus::NOT_SUPPORTED, "STATUS_NOT_SUPPORTED", 50, "the driver cannot do that"),
+    known(NtStatus::OBJECT_NAME_COLLISION, "STATUS_OBJECT_NAME_COLLISION", 183, "there is one of that name already"),
+    told(0, "STATUS_SUCCESS", "done"),
+    told(0xc000_020a, "STATUS_ADDRESS_ALREADY_EXISTS", "another program has this address and port"),
+    told(0xc000_020d, "STATUS_CONNECTION_RESET", "the connection was reset"),
+    told(0xc000_0236, "STATUS_CONNECTION_REFUSED", "the connection was refused"),
+    told(0xc000_0241, "STATUS_CONNECTION_ABORTED", "the connection was aborted"),
+    told(0xc000_0141, "STATUS_INVALID_ADDRESS_COMPONENT", "this machine has no such address"),
+    told(0xc000_00b5, "STATUS_IO_TIMEOUT", "it took too long"),
+    hinted(
+        NtStatus::QUOTA_EXCEEDED,
+        "STATUS_QUOTA_EXCEEDED",
+        1816,
+        "there are as many as there can be",
+        "end or remove others first",
+    ),
     hinted(
         NtStatus::INSUFFICIENT_RESOURCES,
         "STATUS_INSUFFICIENT_RESOURCES",
@@ -66,6 +90,9 @@ impl NtStatus {
     pub(crate) const CANCELLED: Self = Self(0xc000_0120);
     pub(crate) const INSUFFICIENT_RESOURCES: Self = Self(0xc000_009a);
     pub(crate) const INVALID_DEVICE_STATE: Self = Self(0xc000_0184);
+    pub(crate) const NOT_SUPPORTED: Self = Self(0xc000_00bb);
+    pub(crate) const OBJECT_NAME_COLLISION: Self = Self(0xc000_0035);
+    pub(crate) const QUOTA_EXCEEDED: Self = Self(0xc000_0044);
     pub(crate) const DEVICE_NOT_READY: Self = Self(0xc000_00a3);
     #[cfg_attr(windows, allow(dead_code))]
     pub(crate) const OBJECT_NAME_NOT_FOUND: Self = Self(0xc000_0034);
@@ -79,7 +106,7 @@ impl NtStatus {
     /// The status behind a Windows error, where the driver can have meant only one.
     #[cfg_attr(not(windows), allow(dead_code))]
     pub(crate) fn of_windows(error: u32) -> Option<Self> {
-        KNOWN.iter().find(|known| known.windows == error).map(|known| known.status)
+        KNOWN.iter().find(|known| known.windows == error && error != NEVER).map(|known| known.status)
     }
 
     /// What to do about it.
@@ -108,7 +135,8 @@ mod tests {
     #[test]
     fn a_windows_error_stands_for_one_status() {
         for (index, known) in KNOWN.iter().enumerate() {
-            assert_eq!(NtStatus::of_windows(known.windows), Some(known.status), "{}", known.name);
+            let expected = (known.windows != NEVER).then_some(known.status);
+            assert_eq!(NtStatus::of_windows(known.windows), expected, "{}", known.name);
             assert!(KNOWN[..index].iter().all(|other| other.status != known.status), "{} is there twice", known.name);
         }
         assert_eq!(NtStatus::of_windows(31), None);
