@@ -134,7 +134,7 @@ isolated! {
         let (loaded, where_to) = listening();
         let device = device(&loaded);
         let _stuck = never_reads(where_to);
-        loaded.bench().provider().set_faults(Faults { close_delay: Some(Duration::from_millis(400)), ..Faults::default() });
+        loaded.bench().provider().set_faults(Faults { close_delay: Some(Duration::from_millis(1500)), ..Faults::default() });
         std::thread::scope(|scope| {
             let leaving = scope.spawn(|| loaded.set_active(false));
             let state = state_when(&loaded, |state| state.registration == Registration::Leaving as u32);

@@ -287,7 +287,7 @@ isolated! {
         let (_, loaded) = waiting(config());
         arrive(loaded.bench());
         let mut old = peers::idle(address(&loaded), 5);
-        let close_delay = Some(std::time::Duration::from_millis(600));
+        let close_delay = Some(std::time::Duration::from_millis(2000));
         loaded.bench().provider().set_faults(Faults { close_delay, ..Faults::default() });
         let now = loaded.now();
         let departure = loaded.bench().provider().depart();

@@ -13,8 +13,8 @@ use ntbench::wsk::{Action, Faults, Function, Moment, Rule, Step, When};
 use ntbench::{Config, NtStatus, Verifier};
 use support::story::*;
 use support::{
-    Loaded, Steps, Story, address, address_since, arrive, assert_nothing_left, bounded, config, config_nmr, depart, isolated,
-    listening, load, peers, rig, rig_with, state_when, unload_clean, until,
+    Loaded, SOON, Steps, Story, address, address_since, arrive, assert_nothing_left, bounded, config, config_nmr, depart,
+    isolated, listening, load, peers, rig, rig_with, state_when, unload_clean, until,
 };
 
 /// Who begins the end of a binding.
@@ -243,7 +243,7 @@ isolated! {
         silent.extend((0..4).map(|_| peers::never_reads(address)));
         let steps = Steps::record(loaded.bench());
         let unload = unload_clean(loaded);
-        assert!(unload.total < Duration::from_secs(3), "{unload}");
+        assert!(unload.total < 2 * SOON, "{unload}");
         assert_eq!(steps.count(Function::Close, Moment::Enter), silent.len() + 1);
         peers::expect_all_ended(&mut silent);
     }

@@ -6,15 +6,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ntbench::NtStatus;
-use ntbench::wsk::{Action, Faults, Function, Moment, Rule, When};
+use ntbench::trace::{Event, Kind};
+use ntbench::wsk::{Action, Faults, Function, Moment, Rule, Step, When};
 use rustix::net::sockopt;
 use support::exercise::{Exercise, exercise, exercise_on, exercise_rig};
 use support::provider::socket_at;
-use support::{Steps, config, hosts, isolated, until};
+use support::{Rig, Steps, config, hosts, isolated, until, wait_for};
 
 const WRONG: NtStatus = NtStatus::INSUFFICIENT_RESOURCES;
 const SHORTLY: Duration = Duration::from_millis(40);
-const LATE: Duration = Duration::from_millis(120);
 
 /// Runs a scenario on a provider whose first call of the function goes like this.
 fn with_fault(scenario: &'static str, target: SocketAddr, function: Function, action: Action) -> Exercise {
@@ -81,7 +81,17 @@ fn out(steps: &Steps) -> bool {
 /// The provider does not look at the cancellation: the connection comes about after the future has gone.
 fn made_and_closed(scenario: &'static str, function: Function) {
     let (target, host) = hosts::serve(|mut stream, _| support::peers::is_ended(&mut stream));
-    let run = with_fault(scenario, target, function, Action::Late(LATE));
+    let rig: &Rig = Box::leak(Box::new(exercise_rig(config())));
+    rig.bench().provider().set_faults(Faults::rule(function, When::Nth(1), Action::Late(Duration::ZERO)));
+    // Its IRP comes back when the future has been dropped, and no sooner.
+    let done = Step { function, moment: Moment::Complete };
+    rig.bench().provider().on_step(move |step| {
+        let dropped = |event: &Event| matches!(&event.kind, Kind::DbgPrint { text, .. } if text.contains(": dropped"));
+        if step == done {
+            wait_for(|| rig.bench().trace().iter().any(dropped).then_some(()));
+        }
+    });
+    let run = exercise_on(rig, scenario, target);
     run.expect_ok();
     assert!(host.join().expect("the host's side"), "a connection that nobody wanted was left open");
     run.unload_clean();

@@ -33,7 +33,7 @@ fn on(port: u16, ip: impl Into<IpAddr>) -> SocketAddr {
 
 /// Whether the other side has reset, or ended, a connection over which nothing came.
 fn was_refused(stream: &mut TcpStream) -> bool {
-    stream.set_read_timeout(Some(Duration::from_millis(300))).expect("a time limit");
+    stream.set_read_timeout(Some(Duration::from_secs(2))).expect("a time limit");
     match stream.read(&mut [0; 1]) {
         Ok(length) => length == 0,
         Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),

@@ -6,13 +6,24 @@ mod support;
 use std::time::Duration;
 
 use ntbench::NtStatus;
-use ntbench::wsk::{Action, Faults, Function, When};
+use ntbench::wsk::{Action, Faults, Function, Moment, Step, When};
 use support::exercise::{exercise_on, exercise_rig};
 use support::udp::host;
-use support::{bounded, config, isolated, unload_clean};
+use support::{Steps, bounded, config, isolated, unload_clean};
 
 const STATUS: NtStatus = NtStatus::UNSUCCESSFUL;
 const LATE: Action = Action::Late(Duration::from_millis(20));
+
+/// Whether this call's IRP had been completed when the call returned; they are made one after the other. (An error that is
+/// returned before has the IRP kept, L35, whatever comes of it: so it goes with a receive that finds nothing there yet.)
+fn completed_inside(steps: &Steps, function: Function, number: usize) -> bool {
+    let all = steps.since(0);
+    let place = |moment| {
+        let mut places = all.iter().enumerate().filter(|(_, (step, _))| *step == Step { function, moment });
+        places.nth(number).map_or(usize::MAX, |(place, _)| place)
+    };
+    place(Moment::Completed) < place(Moment::Return)
+}
 
 /// Runs the scenario with one thing wrong: how the four sends and the four receives end.
 #[track_caller]
@@ -20,6 +31,7 @@ fn with(function: Function, action: Action, expected: &str) {
     let peer = host("127.0.0.1:0");
     let rig = exercise_rig(config());
     rig.bench().provider().set_faults(Faults::rule(function, When::Always, action));
+    let steps = Steps::record(rig.bench());
     let run = exercise_on(&rig, "udp_adverse_faults", peer.local_addr().expect("an address"));
     for _ in 0..4 {
         peer.send_to(b"hello", run.at()).expect("sent");
@@ -28,7 +40,9 @@ fn with(function: Function, action: Action, expected: &str) {
     for number in 0..4 {
         let (sends, receives) = if function == Function::SendTo { (expected, "done") } else { ("done", expected) };
         assert_eq!(run.said(&format!("send {number}: ")), sends);
-        assert_eq!(run.said(&format!("receive {number}: ")), receives);
+        let received = run.said(&format!("receive {number}: "));
+        let later = matches!(action, Action::CompleteAndReturn(_)) && !completed_inside(&steps, function, number);
+        assert!(received == receives || (later && received == "failed and kept"), "receive {number}: {received}");
     }
     run.unload_clean();
 }

@@ -113,7 +113,7 @@ fn is_reset(stream: &mut TcpStream) -> bool {
 
 /// Writes until nothing is taken any more; how much was.
 fn fill(stream: &mut TcpStream) -> usize {
-    stream.set_write_timeout(Some(Duration::from_millis(300))).expect("a time-out");
+    stream.set_write_timeout(Some(Duration::from_millis(1000))).expect("a time-out");
     let mut sent = 0;
     loop {
         match stream.write(&[0x5a; 64 << 10]) {

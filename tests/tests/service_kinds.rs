@@ -10,7 +10,7 @@ use std::time::Duration;
 use ntbench::Value;
 use support::peers::{echoed, exchange_all};
 use support::serving::*;
-use support::{Loaded, Story, isolated, load, peer, state_when, unload_clean, until};
+use support::{Loaded, SOON, Story, isolated, load, peer, state_when, unload_clean, until};
 
 /// A driver with one service of that kind and protocol.
 fn with(kind: &str, protocol: &str, more: &[(&str, Value)]) -> Loaded {
@@ -90,7 +90,7 @@ isolated! {
         assert!(read == chargen_pattern(1000), "not the pattern");
         assert!(loaded.state().expect("the state").totals.sent >= before + 74_000 - 74 * 95);
         let unload = unload_clean(&loaded);
-        assert!(unload.total < Duration::from_secs(1), "{unload}");
+        assert!(unload.total < SOON, "{unload}");
         drop(deaf);
     }
 

@@ -13,8 +13,8 @@ use ntbench::{Value, When};
 use support::peers::{echoed, is_ended, never_reads};
 use support::serving::*;
 use support::{
-    Loaded, Rig, Story, arrive, assert_nothing_left, bounded, config, depart, isolated, load, peer, state_when, unload_clean,
-    until,
+    Loaded, Rig, SOON, Story, arrive, assert_nothing_left, bounded, config, depart, isolated, load, peer, state_when,
+    unload_clean, until,
 };
 
 fn dword(value: u32) -> Value {
@@ -76,11 +76,11 @@ isolated! {
     /// Quiet ones end after the time, those with traffic do not; and one that takes nothing is quiet too.
     #[test]
     fn service_an_idle_connection_is_ended_after_its_time() {
-        let (loaded, to) = echo_with(&[("IdleTimeoutMs", dword(600))]);
+        let (loaded, to) = echo_with(&[("IdleTimeoutMs", dword(2000))]);
         let mut deaf = never_reads(to);
         let began = Instant::now();
         let (mut quiet, mut busy) = (echoed(to), echoed(to));
-        let busy_until = began + Duration::from_millis(1800);
+        let busy_until = began + Duration::from_millis(5000);
         let talking = std::thread::spawn(move || {
             while Instant::now() < busy_until {
                 peer::exchange(&mut busy, 3).expect("a connection with traffic goes on");
@@ -90,9 +90,8 @@ isolated! {
         });
         assert!(is_ended(&mut quiet), "the quiet one goes on");
         let took = began.elapsed();
-        assert!(took >= Duration::from_millis(600) && took < Duration::from_millis(1500), "ended after {took:?}");
+        assert!(took >= Duration::from_millis(2000) && took < 2 * SOON, "ended after {took:?}");
         state_when(&loaded, |state| state.totals.connections == 1);
-        deaf.set_read_timeout(Some(Duration::from_secs(5))).expect("a time limit");
         assert!(is_ended(&mut deaf), "the one that takes nothing goes on");
         let mut busy = talking.join().expect("talked");
         assert!(is_ended(&mut busy), "it ends when it is quiet in its turn");
@@ -106,16 +105,19 @@ isolated! {
     #[test]
     fn service_chargen_is_idle_when_nothing_is_taken() {
         let rig = bare_rig();
-        add(&rig, "it", "chargen", "tcp", &[("IdleTimeoutMs", dword(500))]);
+        add(&rig, "it", "chargen", "tcp", &[("IdleTimeoutMs", dword(2000))]);
         let loaded = load(&rig);
         let [to, _] = both_of(&loaded, "it", false);
         let deaf = peer::connect(to).expect("a connection");
         let (mut reading, _) = read_some(to, 100);
-        let until = Instant::now() + Duration::from_millis(1500);
-        while Instant::now() < until {
+        let began = Instant::now();
+        let mut ended = false;
+        // Twice as long as a connection may be idle, and until the other one has been ended for it.
+        while began.elapsed() < Duration::from_secs(4) || (!ended && began.elapsed() < Duration::from_secs(20)) {
             reading.read_exact(&mut [0; 5000]).expect("a connection with traffic goes on");
+            ended = loaded.state().is_ok_and(|state| state.totals.connections == 1);
         }
-        state_when(&loaded, |state| state.totals.connections == 1);
+        assert!(ended, "the one that takes nothing goes on, or both have ended");
         drop((reading, deaf));
         unload_clean(&loaded);
     }
@@ -282,7 +284,7 @@ isolated! {
         let began = Instant::now();
         loaded.bench().shutdown();
         let took = began.elapsed();
-        assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(8), "{took:?}");
+        assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(5) + 2 * SOON, "{took:?}");
         drop(silent);
         unload_clean(&loaded);
     }

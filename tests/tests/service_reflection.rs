@@ -37,10 +37,11 @@ fn send(peer: &UdpSocket, datagrams: usize) {
     (0..datagrams).for_each(|_| assert_eq!(peer.send(b"?").expect("sent"), 1));
 }
 
-/// Sends so many datagrams at once, and counts the answers.
-fn flood(peer: &UdpSocket, datagrams: usize) -> usize {
+/// Sends so many datagrams at once, and counts the answers. So many are to come at least, however long that takes.
+fn flood(peer: &UdpSocket, datagrams: usize, least: usize) -> usize {
     send(peer, datagrams);
-    count_datagrams(peer, QUIET)
+    let first = (0..least).take_while(|_| next_datagram(peer, Duration::from_secs(10)).is_some()).count();
+    first + count_datagrams(peer, QUIET)
 }
 
 /// The number before these words in the line about datagrams.
@@ -59,16 +60,18 @@ isolated! {
         let (loaded, to) = with_rate(10);
         let (one, other) = (peer_at(1, 0, to).expect("a peer"), peer_at(2, 0, to).expect("a peer"));
         let began = Instant::now();
-        let answers = flood(&one, 100);
+        let most = || 10 + 10 * (began.elapsed().as_millis() as usize) / 1000 + 1;
+        let answers = flood(&one, 100, 10);
         // What comes back while the flood lasts comes on top.
-        let most = 10 + 10 * (began.elapsed().as_millis() as usize) / 1000 + 1;
-        assert!((10..=most).contains(&answers), "{answers} answers to 100 at once, {most} at most");
-        assert_eq!(flood(&other, 3), 3, "one source uses up the rate of another");
+        let most_then = most();
+        assert!((10..=most_then).contains(&answers), "{answers} answers to 100 at once, {most_then} at most");
+        assert_eq!(flood(&other, 3, 3), 3, "one source uses up the rate of another");
         // Another port of the same host is no other source.
         let same_host = peer_at(1, 0, to).expect("a peer");
-        assert!(flood(&same_host, 20) <= 5, "a new port gets a new rate");
+        let more = flood(&same_host, 20, 0);
+        assert!(answers + more <= most(), "a new port gets a new rate: {answers} answers, and {more} more");
         std::thread::sleep(Duration::from_millis(1200));
-        assert!(flood(&one, 5) == 5, "the source is not answered again after a while");
+        assert!(flood(&one, 5, 5) >= 5, "the source is not answered again after a while");
         unload_clean(&loaded);
         let (received, answered) = (counted(&loaded, "it", "datagrams,"), counted(&loaded, "it", "answered;"));
         assert_eq!(received, 128);
@@ -82,14 +85,16 @@ isolated! {
         add(&rig, "it", "chargen", "udp", &[]);
         let loaded = load(&rig);
         let [to, v6] = both_of(&loaded, "it", true);
+        let mut most_of_both = 0;
         for to in [to, v6] {
             let began = Instant::now();
-            let answers = flood(&datagram_peer(to), 1000);
+            let answers = flood(&datagram_peer(to), 1000, 90);
             let most = 100 + 100 * (began.elapsed().as_millis() as usize) / 1000 + 1;
             assert!((90..=most).contains(&answers), "{answers} answers to 1000 at once, {most} at most");
+            most_of_both += most as u64;
         }
         let sent = loaded.state().expect("the state").totals.sent;
-        assert!(sent <= 2 * 250 * 512, "{sent} bytes");
+        assert!(sent <= most_of_both * 512, "{sent} bytes");
         unload_clean(&loaded);
     }
 
@@ -105,9 +110,9 @@ isolated! {
         // The same numbers at another address of this host, where they are free.
         for port in [to.port(), dump.port()] {
             let peer = peer_at(9, port, to).expect("a peer");
-            assert_eq!(flood(&peer, 3), 0, "port {port} was answered");
+            assert_eq!(flood(&peer, 3, 0), 0, "port {port} was answered");
         }
-        assert_eq!(flood(&peer_at(9, 0, to).expect("a peer"), 3), 3, "this shows nothing");
+        assert_eq!(flood(&peer_at(9, 0, to).expect("a peer"), 3, 3), 3, "this shows nothing");
         unload_clean(&loaded);
         assert_eq!(counted(&loaded, "it", "from ports of this driver"), 6);
     }
@@ -119,7 +124,7 @@ isolated! {
         let (loaded, to) = with_rate(1000);
         let peers: Vec<_> = [7, 19, 1023].into_iter().filter_map(|port| peer_at(9, port, to)).collect();
         for peer in &peers {
-            assert_eq!(flood(peer, 3), 0, "{:?} was answered", peer.local_addr());
+            assert_eq!(flood(peer, 3, 0), 0, "{:?} was answered", peer.local_addr());
         }
         unload_clean(&loaded);
         assert_eq!(counted(&loaded, "it", "from well-known ports"), 3 * peers.len() as u64);
@@ -131,12 +136,12 @@ isolated! {
         let (loaded, to) = with_rate(5);
         let one = peer_at(1, 0, to).expect("a peer");
         let began = Instant::now();
-        assert!(flood(&one, 20) >= 5);
+        assert!(flood(&one, 20, 5) >= 5);
         for last in 2..=250 {
             let peer = peer_at(last, 0, to).expect("a peer");
             send(&peer, 3);
         }
-        let again = flood(&one, 20);
+        let again = flood(&one, 20, 0);
         let most = 5 * (began.elapsed().as_millis() as usize) / 1000 + 1;
         assert!(again <= most, "{again} answers more, {most} at most: {}", Story::of(&loaded));
         unload_clean(&loaded);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ntbench::wsk::{Action, Faults, Function, Rule, When};
 use ntbench::{Config, Verifier, nmr};
-use support::{Rig, Story, assert_clean, assert_nothing_left, config, isolated, load, peer, rig_with, wait_for};
+use support::{Rig, SOON, Story, assert_clean, assert_nothing_left, config, isolated, load, peer, rig_with, wait_for};
 
 /// The seed of this run: `WSKCLIENT_SEED`, or one that differs from run to run.
 fn seed() -> u64 {
@@ -76,7 +76,7 @@ fn at_random_instants(rig: &Rig, most: Duration, seed: u64) {
             let unload = loaded.unload().unwrap_or_else(|refused| panic!("not unloaded: {refused}"));
             *board.place.lock().expect("unpoisoned") = None;
             let verdict = rig.bench().verdict();
-            if !verdict.is_clean() || unload.total > Duration::from_secs(3) {
+            if !verdict.is_clean() || unload.total > 2 * SOON {
                 let story = Story::since(rig.bench(), before);
                 panic!(
                     "WSKCLIENT_SEED={seed}, round {round}, unloaded after {instant:?}, in {:?}: {verdict}\n{story}",

@@ -27,7 +27,8 @@ fn fatal(case: u32, special_pool: bool) {
     let image = support::build("faults", "faults", &[&format!("CASE={case}")]);
     let driver = bench.load("faults", &image).expect("it loads");
     driver.unload().expect("it unloads");
-    std::thread::sleep(std::time::Duration::from_millis(600));
+    // It ends before.
+    std::thread::sleep(std::time::Duration::from_secs(20));
 }
 
 fn expect(output: std::process::Output, status: i32, wanted: &[&str]) {
@@ -111,7 +112,8 @@ fn code_that_runs_after_unload_is_caught() {
         let image = support::build("faults", "faults", &["CASE=20"]);
         let driver = bench.load("faults", &image).expect("it loads");
         driver.unload().expect("it unloads");
-        std::thread::sleep(std::time::Duration::from_millis(1000));
+        // It ends before.
+        std::thread::sleep(std::time::Duration::from_secs(20));
     };
     if let Some(output) = support::isolated("code_that_runs_after_unload_is_caught", late) {
         expect(output, 3, &["violation of L31", "runs after its unload has returned: faults.sys!sleeper("]);

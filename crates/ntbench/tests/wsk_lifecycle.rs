@@ -155,7 +155,7 @@ isolated! {
         let (listener, at) = wsk_client::listener(null_mut(), null());
         let peer = TcpStream::connect(at).unwrap();
         let socket = accepted(listener.accept(null_mut(), null()).end().information);
-        let late = Action::Late(Duration::from_millis(50));
+        let late = Action::Late(Duration::from_millis(500));
         bench.provider().set_faults(Faults::rule(Function::Send, When::Always, late));
         let memory = Memory::new(8);
         let sent = socket.send(memory.all(), 0);
@@ -303,9 +303,9 @@ isolated! {
         let bench = recording();
         let registration = attached();
         let (listener, at) = listener(null_mut(), null());
-        // The best of a few: the machine may have other things to do.
+        // The best of a few: the machine may have other things to do. A walk over all of them for each would take seconds.
         let best = (0..5).map(|_| close_idle(listener, at, 1_000)).min().unwrap();
-        assert!(best < Duration::from_millis(100), "{best:?}");
+        assert!(best < Duration::from_millis(1000), "{best:?}");
         assert_eq!(bench.provider().stats().connections, 0);
         assert_eq!(bench.provider().stats().connections_total, 5_000);
         listener.close();

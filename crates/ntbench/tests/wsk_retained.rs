@@ -48,7 +48,7 @@ unsafe extern "win64" fn on_receive(
             assert_eq!(socket().release(list), NtStatus::SUCCESS);
             return NtStatus::SUCCESS;
         }
-        KEEP_SLOWLY => std::thread::sleep(Duration::from_millis(200)),
+        KEEP_SLOWLY => std::thread::sleep(Duration::from_millis(1000)),
         _ => {}
     }
     NtStatus::PENDING
@@ -74,11 +74,16 @@ fn told(how: usize) -> (Socket, TcpStream) {
     (connection, peer)
 }
 
+/// Waits until the provider knows that the list is kept: the event has returned.
+fn kept(bench: &Bench) {
+    until("the event's return", || bench.provider().stats().kept == 1);
+}
+
 /// The reports of a client that does this; there is one of each rule in `wanted`, and no other.
-fn expect_reported(wanted: &str, client: impl FnOnce()) {
+fn expect_reported(wanted: &str, client: impl FnOnce(&Bench)) {
     let bench = Bench::new(Config { on_violation: OnViolation::Record, ..Config::default() }).unwrap();
     let registration = attached();
-    client();
+    client(&bench);
     registration.end();
     let text = bench.verdict().to_string();
     assert!(text.contains("1 violation\n") && text.contains(&format!("violation of {wanted}")), "{text}");
@@ -99,9 +104,9 @@ isolated! {
 
 isolated! {
     fn a_forgotten_release_is_reported_at_the_close() {
-        expect_reported("L21: socket", || {
+        expect_reported("L21: socket", |bench| {
             let (connection, _peer) = told(KEEP);
-            std::thread::sleep(Duration::from_millis(30));
+            kept(bench);
             connection.close();
         });
     }
@@ -109,7 +114,7 @@ isolated! {
 
 isolated! {
     fn keeping_data_of_a_socket_whose_close_has_begun_is_reported() {
-        expect_reported("L21: WskReceiveEvent", || {
+        expect_reported("L21: WskReceiveEvent", |_| {
             let (connection, _peer) = told(KEEP_SLOWLY);
             // The event is being called still.
             connection.close();
@@ -119,9 +124,9 @@ isolated! {
 
 isolated! {
     fn the_release_of_a_list_that_is_not_kept_is_reported() {
-        expect_reported("WSK-RELEASE", || {
+        expect_reported("WSK-RELEASE", |bench| {
             let (connection, _peer) = told(KEEP);
-            std::thread::sleep(Duration::from_millis(30));
+            kept(bench);
             let mut other = WSK_DATA_INDICATION { Next: null_mut(), Buffer: WSK_BUF { Mdl: null_mut(), Offset: 0, Length: 0 } };
             assert_eq!(connection.release(&raw mut other), NtStatus::INVALID_PARAMETER);
             assert_eq!(connection.release(KEPT.load(Ordering::SeqCst)), NtStatus::SUCCESS);
@@ -132,9 +137,9 @@ isolated! {
 
 isolated! {
     fn a_second_release_is_reported() {
-        expect_reported("WSK-RELEASE", || {
+        expect_reported("WSK-RELEASE", |bench| {
             let (connection, _peer) = told(KEEP);
-            std::thread::sleep(Duration::from_millis(30));
+            kept(bench);
             let list = KEPT.load(Ordering::SeqCst);
             assert_eq!(connection.release(list), NtStatus::SUCCESS);
             assert_eq!(connection.release(list), NtStatus::INVALID_PARAMETER);
@@ -145,9 +150,9 @@ isolated! {
 
 isolated! {
     fn the_release_of_data_that_was_taken_is_reported() {
-        expect_reported("WSK-RELEASE", || {
+        expect_reported("WSK-RELEASE", |bench| {
             let (connection, _peer) = told(RELEASE_AND_TAKE);
-            std::thread::sleep(Duration::from_millis(30));
+            until("the report", || !bench.verdict().is_clean());
             connection.close();
         });
     }
@@ -155,9 +160,9 @@ isolated! {
 
 isolated! {
     fn a_release_in_a_completion_routine_is_reported() {
-        expect_reported("L36", || {
+        expect_reported("L36", |bench| {
             let (connection, _peer) = told(KEEP);
-            std::thread::sleep(Duration::from_millis(30));
+            kept(bench);
             // SAFETY: an IRP of its own for a receive of nothing, which ends before it returns.
             let irp = unsafe { nt_abi::kernel::IoAllocateIrp(1, 0) };
             // SAFETY: as above.

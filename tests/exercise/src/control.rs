@@ -94,7 +94,7 @@ pub(crate) async fn descriptor_at_detach(binding: &Binding, _: SocketAddr) -> Ou
     expect(SecurityDescriptor::cache(binding, &DESCRIPTOR).is_err(), "none is cached any more")?;
     expect(socket.set_security(&descriptor).await == Err(IoError::Detached), "nor used")?;
     // Held until nothing of the binding's is out any more, for which nobody but the library can have given it back.
-    for _ in 0..400 {
+    for _ in 0..4000 {
         if binding.work().phase == Phase::Done {
             return Ok(());
         }

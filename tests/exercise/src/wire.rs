@@ -51,7 +51,7 @@ pub(crate) async fn pause(milliseconds: u64) -> Outcome {
 
 /// Waits until the binding has nothing open and nothing in flight.
 pub(crate) async fn nothing_left(binding: &Binding) -> Outcome {
-    for _ in 0..400 {
+    for _ in 0..4000 {
         let work = binding.work();
         if (work.in_flight, work.sockets) == (0, 0) {
             return Ok(());

@@ -190,7 +190,7 @@ fn a_timer_fires_at_dispatch_level_and_can_be_stopped() {
     FIRED.store(0, Ordering::SeqCst);
     let object = timer(&driver, handle, 0).unwrap();
     assert_eq!(start(&driver, object, 5), 0);
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while FIRED.load(Ordering::SeqCst) == 0 && std::time::Instant::now() < end {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
@@ -219,7 +219,10 @@ fn a_timer_that_runs_is_stopped_before_its_parent_is_cleaned_up() {
     let handle = driver.create_with(&driver_config(), &with).unwrap();
     let object = timer(&driver, handle, 1).unwrap();
     start(&driver, object, 1);
-    std::thread::sleep(std::time::Duration::from_millis(20));
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while FIRED.load(Ordering::SeqCst) < 2 && std::time::Instant::now() < end {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
     assert!(FIRED.load(Ordering::SeqCst) > 1);
     driver.unload();
     assert_eq!(FIRED_MEANWHILE.load(Ordering::SeqCst), 0);

@@ -129,7 +129,7 @@ fn held() -> Vec<usize> {
 }
 
 fn until(what: &str, is: impl Fn() -> bool) {
-    (0..5000).find(|_| {
+    (0..20_000).find(|_| {
         is() || {
             thread::sleep(Duration::from_millis(1));
             false

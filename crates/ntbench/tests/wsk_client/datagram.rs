@@ -86,7 +86,7 @@ pub fn unbound(family: u16, context: *mut c_void, dispatch: *const WSK_CLIENT_DA
 /// A socket of the host's, which gives up waiting after a while.
 pub fn peer(at: &str) -> UdpSocket {
     let peer = UdpSocket::bind(at).unwrap();
-    peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     peer
 }
 

@@ -161,7 +161,7 @@ pub fn detaching() -> bool {
 }
 
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    for _ in 0..5_000 {
+    for _ in 0..20_000 {
         if condition() {
             return;
         }
