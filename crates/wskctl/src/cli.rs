@@ -8,7 +8,7 @@ use crate::device::Connection;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::tool::Tool;
-use crate::{activation, completions, events, resolve, services, sockets, status};
+use crate::{activation, completions, events, metrics, resolve, services, sockets, status, top};
 
 /// See and steer wskclient.sys while it runs
 #[derive(Parser)]
@@ -41,6 +41,14 @@ enum Command {
     Resolve(resolve::Arguments),
     /// Tell what happened to the driver, and what happens
     Events(events::Arguments),
+    /// Print figures as OpenMetrics text, for Prometheus and its like
+    ///
+    /// For the textfile collector of windows_exporter, write them to a file in its folder again and again:
+    /// wskctl metrics --output "C:\\Program Files\\windows_exporter\\textfile_inputs\\wskclient.prom"
+    #[command(verbatim_doc_comment)]
+    Metrics(metrics::Arguments),
+    /// Show the driver at a glance, again and again, on the whole terminal
+    Top(top::Arguments),
     /// Print completions of this command line for a shell
     Completions(completions::Arguments),
 }
@@ -87,6 +95,8 @@ impl Command {
             Self::Deactivate => activation::deactivate(tool),
             Self::Resolve(arguments) => resolve::run(tool, arguments),
             Self::Events(arguments) => events::run(tool, arguments),
+            Self::Metrics(arguments) => metrics::run(tool, arguments),
+            Self::Top(arguments) => top::run(tool, arguments),
             Self::Completions(arguments) => completions::run(arguments),
         }
     }

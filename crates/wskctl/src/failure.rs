@@ -82,6 +82,9 @@ pub(crate) enum Failure {
     /// What is on the command line fits its grammar, but means nothing.
     #[error("{0}")]
     Usage(String),
+    /// A file could not be written.
+    #[error("could not write {}: {}", .0.display(), .1)]
+    File(PathBuf, std::io::Error),
     /// What a command made could not be written.
     #[error("could not write the output: {0}")]
     Output(std::io::Error),
@@ -117,6 +120,7 @@ impl Failure {
             | Self::NotListening { .. }
             | Self::NotStopped(_)
             | Self::NoAnswerInTime(_)
+            | Self::File(..)
             | Self::Output(_) => Exit::Refused,
         }
     }
@@ -158,7 +162,7 @@ impl Failure {
             Self::Usage(_) => "see --help".to_owned(),
             Self::Gone => "see whether it is still running: `wskctl status`".to_owned(),
             Self::Refused { status, .. } => return status.hint().map(str::to_owned),
-            Self::Unopened(_) | Self::NoSuchHost(_) | Self::Output(_) => return None,
+            Self::Unopened(_) | Self::NoSuchHost(_) | Self::File(..) | Self::Output(_) => return None,
         })
     }
 

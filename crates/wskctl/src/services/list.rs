@@ -111,7 +111,8 @@ impl Listed {
     }
 }
 
-fn kind(settings: &Settings) -> Cow<'static, str> {
+/// What it does.
+pub(crate) fn kind(settings: &Settings) -> Cow<'static, str> {
     name(Kind::from_wire(settings.kind).map(Kind::name), settings.kind)
 }
 
@@ -131,7 +132,7 @@ pub(super) fn coloured_state(service: &Service) -> String {
 }
 
 /// What it has to do with the registry.
-pub(crate) fn origin(service: &Service) -> Cow<'static, str> {
+fn origin(service: &Service) -> Cow<'static, str> {
     name(Origin::from_wire(service.origin).map(Origin::name), service.origin)
 }
 

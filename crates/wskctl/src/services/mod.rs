@@ -11,6 +11,7 @@ use control_abi::settings::MOST_NAME;
 
 use crate::failure::Failure;
 use crate::tool::{Tool, name_of};
+pub(crate) use list::{kind, listens_at, state};
 
 /// What to do with services.
 #[derive(Args)]

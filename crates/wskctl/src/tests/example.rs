@@ -8,7 +8,7 @@ use control_abi::services::{Origin, Service, ServiceState};
 use control_abi::settings::{Kind, OVER_TCP, OVER_UDP, Settings, TargetKind};
 use control_abi::sockets::{Protocol, Socket, SocketKind, SocketState};
 use control_abi::state::{Peaks, PoolUse};
-use control_abi::version::{CAN_LIST_SOCKETS, CAN_TELL_EVENTS, Version};
+use control_abi::version::{CAN_CHANGE_SERVICES, CAN_LIST_SOCKETS, CAN_TELL_EVENTS, Version};
 use control_abi::{Gate, Registration, State, Text, Totals, VERSION, WireAddress};
 
 use super::fake::{Fake, Says, service};
@@ -18,11 +18,11 @@ const MORNING: u64 = 134_118_110_450_000_000;
 const ADDRESS_TAKEN: i32 = 0xc000_020a_u32 as i32;
 
 /// A driver that serves.
-pub(super) fn driver() -> Fake {
+pub(crate) fn driver() -> Fake {
     let version = Version {
         version: VERSION,
         driver: [0, 1, 0, 0],
-        capabilities: CAN_LIST_SOCKETS | CAN_TELL_EVENTS,
+        capabilities: CAN_LIST_SOCKETS | CAN_CHANGE_SERVICES | CAN_TELL_EVENTS,
         most_services: 32,
         most_events: 1024,
         ..Version::default()

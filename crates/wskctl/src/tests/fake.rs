@@ -18,7 +18,7 @@ use crate::ntstatus::NtStatus;
 
 /// A driver. Clones are the same one.
 #[derive(Clone)]
-pub(super) struct Fake(Rc<Shared>);
+pub(crate) struct Fake(Rc<Shared>);
 
 struct Shared {
     open: Cell<u32>,
@@ -27,38 +27,38 @@ struct Shared {
 }
 
 /// What it answers.
-pub(super) struct Says {
-    pub(super) version: Version,
-    pub(super) state: State,
-    pub(super) sockets: Vec<Socket>,
-    pub(super) services: Vec<Service>,
-    pub(super) events: Vec<Event>,
+pub(crate) struct Says {
+    pub(crate) version: Version,
+    pub(crate) state: State,
+    pub(crate) sockets: Vec<Socket>,
+    pub(crate) services: Vec<Service>,
+    pub(crate) events: Vec<Event>,
     /// The number of the oldest event it remembers.
-    pub(super) oldest: u64,
-    pub(super) resolved: Option<Resolved>,
+    pub(crate) oldest: u64,
+    pub(crate) resolved: Option<Resolved>,
     /// It cannot be opened.
-    pub(super) shut: Option<fn() -> Failure>,
+    pub(crate) shut: Option<fn() -> Failure>,
     /// It refuses every request with this.
-    pub(super) refuses: Option<NtStatus>,
+    pub(crate) refuses: Option<NtStatus>,
 }
 
 impl Fake {
-    pub(super) fn new(says: Says) -> Self {
+    pub(crate) fn new(says: Says) -> Self {
         Self(Rc::new(Shared { open: Cell::new(0), asked: Cell::new(0), says: RefCell::new(says) }))
     }
 
     /// How many requests it was asked.
-    pub(super) fn asked(&self) -> u32 {
+    pub(crate) fn asked(&self) -> u32 {
         self.0.asked.get()
     }
 
     /// Changes what it says.
-    pub(super) fn change(&self, change: impl FnOnce(&mut Says)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Says)) {
         change(&mut self.0.says.borrow_mut());
     }
 
     /// What it says.
-    pub(super) fn with<T>(&self, look: impl FnOnce(&Says) -> T) -> T {
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&Says) -> T) -> T {
         look(&self.0.says.borrow())
     }
 }
@@ -145,7 +145,7 @@ impl Says {
 }
 
 /// A service as it is listed.
-pub(super) fn service(id: u64, settings: control_abi::settings::Settings, state: ServiceState) -> Service {
+pub(crate) fn service(id: u64, settings: control_abi::settings::Settings, state: ServiceState) -> Service {
     let places = u32::from(settings.address_count);
     let listening = if state == ServiceState::Running { places } else { 0 };
     let (origin, port) = (Origin::ByHand.to_wire(), settings.port.into());

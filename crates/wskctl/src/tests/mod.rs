@@ -1,7 +1,8 @@
 //! Commands and what they print, before a driver whose answers are known.
 
-mod example;
-mod fake;
+pub(crate) mod example;
+pub(crate) mod fake;
+mod metrics;
 mod printed;
 mod refused;
 
@@ -15,7 +16,7 @@ use crate::output::Output;
 use fake::Fake;
 
 /// What a command prints with a driver, and what it ends with.
-fn outcome(fake: &Fake, line: &str, width: Option<u16>) -> (String, Result<(), Failure>) {
+pub(crate) fn outcome(fake: &Fake, line: &str, width: Option<u16>) -> (String, Result<(), Failure>) {
     let arguments: Vec<_> = line.split_whitespace().collect();
     let sink = Sink::default();
     let result = run_with(fake.clone(), &arguments, |json| Output::to(sink.clone(), json, width));
