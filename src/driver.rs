@@ -9,12 +9,13 @@ use core::time::Duration;
 
 use control_abi::{Gate, Registration, State};
 use wdk_sys::GUID;
-use wsk::sync::Event;
+use wsk::sync::Event as Flag;
 use wsk::{Binding, Client, Device, Handler, NtStatus, Passive, Runtime, Trace};
 
 use crate::log;
 use crate::parameters::Parameters;
 use crate::services::Services;
+use crate::trace::{Event, tell};
 
 /// The driver's name in the NMR.
 const MODULE_ID: GUID =
@@ -34,7 +35,7 @@ pub(crate) struct Driver {
     stop_grace: Duration,
     running: UnsafeCell<Option<Running>>,
     /// Set by the last callback of the device that is in here when the driver goes; see [`entry::driver`](crate::entry::driver).
-    pub(crate) left: Event,
+    pub(crate) left: Flag,
 }
 
 struct Running {
@@ -52,7 +53,7 @@ impl Driver {
     /// No memory.
     pub(crate) fn new(parameters: &Parameters) -> Result<Self, NtStatus> {
         let services = Services::new(&parameters.services)?;
-        let left = Event::notification(false)?;
+        let left = Flag::notification(false)?;
         Ok(Self { services, stop_grace: parameters.stop_grace, running: UnsafeCell::new(None), left })
     }
 
@@ -113,7 +114,9 @@ impl Driver {
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     pub(crate) fn deactivate(&self, passive: Passive) -> Result<(), NtStatus> {
-        self.client().ok_or(NtStatus::INVALID_DEVICE_STATE)?.deregister(passive)
+        let client = self.client().ok_or(NtStatus::INVALID_DEVICE_STATE)?;
+        tell(Event::Deactivated);
+        client.deregister(passive)
     }
 
     /// Comes back to WSK (L33).
@@ -124,7 +127,9 @@ impl Driver {
     /// # IRQL
     /// `PASSIVE_LEVEL`.
     pub(crate) fn activate(&self, passive: Passive) -> Result<(), NtStatus> {
-        self.client().ok_or(NtStatus::INVALID_DEVICE_STATE)?.register(passive)
+        let client = self.client().ok_or(NtStatus::INVALID_DEVICE_STATE)?;
+        tell(Event::Activated);
+        client.register(passive)
     }
 
     /// The system is going down: as at unload, but the driver stays, and the grace is no longer than [`SHUTDOWN_MOST`].
@@ -171,16 +176,15 @@ impl Handler for Driver {
     }
 
     fn trace(&self, trace: Trace) {
-        match trace {
-            Trace::Attaching { lowest, highest } => log!("WSK offers versions {lowest:#06x} to {highest:#06x}"),
-            Trace::AttachFailed { status } => log!(Warning, "not attached: {status}"),
-            Trace::Attached { generation } => log!("attached, binding {generation}"),
-            Trace::DetachBegun { generation, pending: false, .. } => log!("binding {generation}: detach, nothing to do"),
-            Trace::DetachBegun { generation, in_flight, sockets, .. } => {
-                log!("binding {generation}: detach pending, {in_flight} calls in flight, {sockets} sockets");
+        tell(match trace {
+            Trace::Attaching { lowest, highest } => Event::Attaching { lowest, highest },
+            Trace::AttachFailed { status } => Event::AttachFailed { status },
+            Trace::Attached { generation } => Event::Attached { binding: generation },
+            Trace::DetachBegun { generation, pending, in_flight, sockets } => {
+                Event::DetachBegun { binding: generation, pending, in_flight, sockets }
             }
-            Trace::DetachCompleted { generation } => log!("binding {generation}: detach completed"),
-            Trace::CleanedUp { generation } => log!("binding {generation}: cleaned up"),
-        }
+            Trace::DetachCompleted { generation } => Event::DetachCompleted { binding: generation },
+            Trace::CleanedUp { generation } => Event::CleanedUp { binding: generation },
+        });
     }
 }

@@ -16,7 +16,7 @@ use crate::control::ControlDevice;
 use crate::driver::Driver;
 use crate::log;
 use crate::parameters::Parameters;
-use crate::wdf;
+use crate::{trace, wdf};
 
 type DriverBox = allocator_api2::boxed::Box<Driver, Pool<{ tag(b"WskV") }>>;
 
@@ -59,15 +59,10 @@ pub unsafe extern "system" fn driver_entry(driver: *mut DRIVER_OBJECT, registry_
 fn start(passive: Passive, framework: WDFDRIVER) -> Result<(), NtStatus> {
     let parameters = Parameters::read(framework)?;
     let device = ControlDevice::create(framework)?;
-    let driver = match Driver::new(&parameters) {
+    let driver = match prepare(&parameters) {
         Ok(driver) => driver,
         Err(status) => return Err(device.delete_after(status)),
     };
-    let driver = match DriverBox::try_new_in(driver, Pool) {
-        Ok(boxed) => DriverBox::into_raw(boxed),
-        Err(_) => return Err(device.delete_after(NtStatus::INSUFFICIENT_RESOURCES)),
-    };
-    DRIVER.store(driver, Ordering::Release);
     // SAFETY: just made; freed by `take_down` only.
     if let Err(status) = unsafe { &*driver }.start(passive, device.wdm()) {
         take_down(passive);
@@ -78,6 +73,20 @@ fn start(passive: Passive, framework: WDFDRIVER) -> Result<(), NtStatus> {
     device.open_for_requests();
     log!("loaded");
     Ok(())
+}
+
+/// Makes what exists once per load; nothing runs yet.
+///
+/// # IRQL
+/// `PASSIVE_LEVEL`.
+fn prepare(parameters: &Parameters) -> Result<*const Driver, NtStatus> {
+    trace::begin()?;
+    let made = Driver::new(parameters)
+        .and_then(|driver| DriverBox::try_new_in(driver, Pool).map_err(|_| NtStatus::INSUFFICIENT_RESOURCES))
+        .map(DriverBox::into_raw)
+        .inspect_err(|_| trace::end())?;
+    DRIVER.store(made, Ordering::Release);
+    Ok(made)
 }
 
 /// `EvtDriverUnload`. When the framework's stub around it has returned, nothing of this image runs (L31).
@@ -108,6 +117,7 @@ fn take_down(passive: Passive) {
     DRIVER.store(null_mut(), Ordering::Release);
     // SAFETY: the driver has stopped: no callback, task or thread refers to it, and no callback is admitted.
     drop(unsafe { DriverBox::from_raw_in(driver, Pool) });
+    trace::end();
 }
 
 /// The driver, for a callback of the device; `None` while it is not up.

@@ -2,7 +2,8 @@
 //!
 //! From the outside in: `entry` is start-up and its mirror, unload; `control` the device that tools talk to;
 //! `driver` what exists once per load; `services` what is served; `limits` what that may hold; `parameters` the
-//! settings; `print` what a kernel debugger is shown; `wdf` the calls into the framework. Sockets and the lifecycle are the `wsk` crate's.
+//! settings; `trace` tells what happens, to tools by events and to a kernel debugger by `print`; `ids` numbers
+//! what events name; `wdf` the calls into the framework. Sockets and the lifecycle are the `wsk` crate's.
 //!
 //! The rules L01-L38 that comments cite are those of `docs/lifecycle.md`.
 #![no_std]
@@ -13,10 +14,12 @@ extern crate wdk_panic;
 mod control;
 mod driver;
 mod entry;
+mod ids;
 mod limits;
 mod parameters;
 mod print;
 mod services;
+mod trace;
 mod wdf;
 
 /// For what the `alloc` crate might ask for behind our back. The driver itself allocates fallibly under its own tags, so

@@ -89,6 +89,13 @@ impl Io {
         Ok(Output(unsafe { core::slice::from_raw_parts_mut(buffer.cast(), available) }))
     }
 
+    /// Whether nobody waits for the answer any more.
+    /// [`WdfRequestIsCanceled`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdfrequest/nf-wdfrequest-wdfrequestiscanceled)
+    pub(super) fn is_cancelled(&self) -> bool {
+        // SAFETY: owned by the invariant, and never marked cancelable.
+        unsafe { call_unsafe_wdf_function_binding!(WdfRequestIsCanceled, self.0) != 0 }
+    }
+
     /// Gives the request back. [`WdfRequestCompleteWithInformation`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdfrequest/nf-wdfrequest-wdfrequestcompletewithinformation)
     pub(super) fn complete(self, answer: Answer) {
         let (status, information) = match answer {

@@ -11,6 +11,7 @@
 #![allow(unsafe_code)] // the framework's callback
 
 mod device;
+mod events;
 mod io;
 mod version;
 
@@ -48,6 +49,9 @@ fn answer(passive: Passive, io: &mut Io, code: u32, length: usize, room: usize) 
         }
     })?;
     let driver = entry::driver().ok_or(NtStatus::INVALID_DEVICE_STATE)?;
+    if let Command::Events(asked) = &command {
+        events::wait(passive, io, asked)?;
+    }
     dispatch(passive, &driver, command, &mut io.output(room)?)
 }
 
@@ -58,6 +62,7 @@ fn dispatch(passive: Passive, driver: &Driver, command: Command, output: &mut Ou
         Command::State => output.one(&driver.state()),
         Command::Deactivate => Ok(driver.deactivate(passive).map(|()| 0)?),
         Command::Activate => Ok(driver.activate(passive).map(|()| 0)?),
+        Command::Events(asked) => events::answer(&asked, output),
         _ => Err(NtStatus::NOT_SUPPORTED.into()),
     }
 }

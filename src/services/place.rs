@@ -16,22 +16,17 @@ use core::pin::{Pin, pin};
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use core::time::Duration;
 
+use control_abi::sockets::Protocol;
 use wsk::{Addresses, BindError, Binding, Either, IoError, Lane, OpenError, Sleep, TcpListener, UdpSocket, first, now};
 
 use super::bell::Bell;
 use super::{Service, Services, tcp, udp};
 use crate::log;
+use crate::trace::{Event, tell};
 
 /// How long to wait before a bind that failed is tried again, at first and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MOST: Duration = Duration::from_secs(8);
-
-/// What is listened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
-    Tcp,
-    Udp,
-}
 
 /// Where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +157,7 @@ impl Station {
                 Err(Stop::Ended) => return Done::Ended,
                 Err(Stop::EachFamily) => return Done::EachFamily,
                 Err(Stop::Failed(error)) if waiting.is_none() => {
-                    log!(Warning, "{}: cannot listen at {address} yet: {error}", self.service.name());
+                    tell(Event::ServiceFailed { service: self.service.who(), address, error });
                     waiting = Some(self.services.watching.wait());
                     self.services.bell.ring();
                 }
@@ -195,11 +190,10 @@ impl Station {
         pause: &mut Sleep,
         end: Pin<&mut E>,
     ) -> Served {
-        let name = self.service.name();
         match socket {
             Socket::Tcp(mut listener) => {
                 let bound = listener.local_address().await.unwrap_or(address);
-                log!("{name}: listening at {bound}");
+                tell(Event::ServiceListening { service: self.service.who(), address: bound, protocol: Protocol::Tcp });
                 let _bound = Bound::at(spot, bound);
                 tcp::accept_all(self, binding, &mut listener, address, pause, end).await
             }
@@ -207,10 +201,10 @@ impl Station {
                 if address.ip().is_unspecified()
                     && let Err(error) = socket.set_packet_info(true).await
                 {
-                    log!(Warning, "{name}: answers may come from another address than was asked: {error}");
+                    log!(Warning, "{}: answers may come from another address than was asked: {error}", self.service.name());
                 }
                 let bound = socket.local_address().await.unwrap_or(address);
-                log!("{name}: listening at {bound}, udp");
+                tell(Event::ServiceListening { service: self.service.who(), address: bound, protocol: Protocol::Udp });
                 let _bound = Bound::at(spot, bound);
                 udp::Serving::new(self, binding, &socket, pause, end).run().await
             }

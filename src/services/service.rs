@@ -7,19 +7,23 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use allocator_api2::vec::Vec;
+use control_abi::sockets::Protocol;
 use service_limits::rate::{self, Limiter};
 use wsk::OutOfMemory;
 use wsk::sync::{Pool, SpinLock, tag, try_push};
 
-use super::place::{At, Place, Protocol};
+use super::place::{At, Place};
 use super::random;
 use super::striped::Traffic;
 use crate::limits::{Limits, SMALLEST_BUFFER, SOCKET_COST};
-use crate::log;
 use crate::parameters::{Kind, Settings};
+use crate::trace::Who;
+use crate::{ids, log};
 
 /// One service.
 pub(crate) struct Service {
+    /// Its number, which no other service or traffic job has.
+    pub(crate) id: u64,
     pub(crate) settings: Settings,
     pub(crate) limits: Limits,
     pub(super) counts: Counts,
@@ -82,6 +86,7 @@ impl Service {
         let answers = settings.protocols.udp && matches!(settings.kind, Kind::Echo | Kind::Chargen);
         let limiter = if answers { Some(SpinLock::new(limiter(settings.rate_per_source)?)) } else { None };
         let mut service = Self {
+            id: ids::next(),
             settings,
             limits,
             counts: Counts::default(),
@@ -113,6 +118,11 @@ impl Service {
     /// Its name, for the trace.
     pub(crate) fn name(&self) -> impl fmt::Display + '_ {
         self.settings.name
+    }
+
+    /// Number and name, for events.
+    pub(crate) fn who(&self) -> Who {
+        Who { id: self.id, name: control_abi::Text::cut(self.settings.name.as_str()) }
     }
 
     /// Traces what it has done.

@@ -54,7 +54,7 @@ fill! {
     queue::{ WdfIoQueueCreate }
     object::{ WdfObjectDelete, WdfObjectGetTypedContextWorker }
     request::{
-        WdfRequestRetrieveInputBuffer, WdfRequestRetrieveOutputBuffer, WdfRequestComplete,
+        WdfRequestIsCanceled, WdfRequestRetrieveInputBuffer, WdfRequestRetrieveOutputBuffer, WdfRequestComplete,
         WdfRequestCompleteWithInformation,
     }
     registry::{ WdfRegistryOpenKey, WdfRegistryQueryValue, WdfRegistryQueryULong, WdfRegistryWdmGetHandle, WdfRegistryClose }

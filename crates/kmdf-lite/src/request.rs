@@ -5,7 +5,7 @@
 
 use core::ffi::c_void;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 use nt_abi::kernel::IofCompleteRequest;
 use nt_abi::wdf::{WDF_DRIVER_GLOBALS, WDFOBJECT};
@@ -154,6 +154,25 @@ pub(crate) unsafe extern "win64" fn WdfRequestRetrieveOutputBuffer(
     let found = buffer("WdfRequestRetrieveOutputBuffer", request, minimum, Which::Output);
     // SAFETY: the driver's variables.
     unsafe { answer(found, address, length) }
+}
+
+/// Whether the request's IRP was cancelled. The request must not be cancelable, which nothing here can make it.
+///
+/// # IRQL
+/// <= DISPATCH_LEVEL
+pub(crate) unsafe extern "win64" fn WdfRequestIsCanceled(_globals: *mut WDF_DRIVER_GLOBALS, request: WDFOBJECT) -> u8 {
+    const NAME: &str = "WdfRequestIsCanceled";
+    let look = || {
+        level(NAME, DISPATCH_LEVEL)?;
+        let (_, body) = body!(NAME, request, Request)?;
+        let irp = body.irp.load(Ordering::Acquire);
+        if irp.is_null() {
+            return refuse(NAME, "the request has been completed", request, NtStatus::INTERNAL_ERROR);
+        }
+        // SAFETY: the framework's until it is completed; whoever cancels it writes this byte in one step.
+        Ok(unsafe { AtomicU8::from_ptr(&raw mut (*irp).Cancel) }.load(Ordering::Acquire))
+    };
+    look().unwrap_or(0)
 }
 
 /// Completes a request without information.

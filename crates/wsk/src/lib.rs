@@ -42,6 +42,7 @@ pub use security::SecurityDescriptor;
 pub use signal::{Signal, Wait};
 pub use sync::{
     Executor, Instant, JoinError, JoinHandle, Lane, OutOfMemory, Passive, Runtime, Sleep, SpawnError, current_processor,
+    system_time,
 };
 pub use tcp::{
     Addresses, Bound, Disabling, Event, Family, Indications, Inspection, Inspector, KeepAlive, ListenOptions, Nudge, Pipeline,

@@ -42,7 +42,7 @@ pub(crate) use dpc::{Dpc, flush_dpcs};
 pub(crate) use queue::{Node, Queue};
 pub(crate) use ring::Ring;
 pub(crate) use thread::Thread;
-pub use time::current_processor;
+pub use time::{current_processor, system_time};
 pub(crate) use time::processor_count;
 
 /// Memory for what was asked is not there. The one way in which allocation fails here, and it always can.

@@ -2,7 +2,10 @@
 
 use core::time::Duration;
 
-use wdk_sys::ntddk::{KeGetCurrentProcessorNumberEx, KeQueryActiveProcessorCountEx, KeQueryInterruptTimePrecise};
+use wdk_sys::LARGE_INTEGER;
+use wdk_sys::ntddk::{
+    KeGetCurrentProcessorNumberEx, KeQueryActiveProcessorCountEx, KeQueryInterruptTimePrecise, KeQuerySystemTimePrecise,
+};
 
 const ALL_PROCESSOR_GROUPS: u16 = 0xffff;
 
@@ -36,6 +39,19 @@ impl Instant {
     pub fn elapsed(self) -> Duration {
         Duration::from_nanos(Self::now().0.saturating_sub(self.0).saturating_mul(100))
     }
+}
+
+/// The time of day: units of 100 ns since 1601 (UTC). It may be set back.
+/// [`KeQuerySystemTimePrecise`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-kequerysystemtimeprecise)
+///
+/// # IRQL
+/// Any.
+pub fn system_time() -> u64 {
+    let mut time = LARGE_INTEGER { QuadPart: 0 };
+    // SAFETY: the argument receives the time.
+    unsafe { KeQuerySystemTimePrecise(&raw mut time) };
+    // SAFETY: every view of the union is the same number.
+    unsafe { time.QuadPart as u64 }
 }
 
 /// How many processors are active.

@@ -34,6 +34,7 @@ typedef enum _WDFFUNCENUM {
     WdfRegistryWdmGetHandleTableIndex = 232,
     WdfRegistryQueryValueTableIndex = 235,
     WdfRegistryQueryULongTableIndex = 240,
+    WdfRequestIsCanceledTableIndex = 257,
     WdfRequestCompleteTableIndex = 263,
     WdfRequestCompleteWithInformationTableIndex = 265,
     WdfRequestRetrieveInputBufferTableIndex = 269,
