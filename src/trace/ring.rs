@@ -106,7 +106,7 @@ impl Ring {
             }
             let pause = left.min(LOOK);
             self.told.wait_for(passive, pause);
-            left -= pause;
+            left = left.saturating_sub(pause);
         }
         self.waiting.fetch_sub(1, Ordering::AcqRel);
     }
