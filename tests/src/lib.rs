@@ -9,6 +9,7 @@ pub mod control_socket;
 pub mod peer;
 pub mod rig;
 pub mod timeline;
+pub mod wine;
 
 #[cfg(unix)]
 pub use control_socket::ControlSocket;

@@ -11,6 +11,7 @@ use crate::{
     scenes::{self, SceneCommand},
     suite, tidy,
     toolchain::Llvm,
+    wine::{self, WineCommand},
 };
 
 /// Builds, checks, runs and tests wskclient.
@@ -39,6 +40,9 @@ enum XtaskCommand {
     Kit(KitCommand),
     #[command(flatten)]
     Scene(SceneCommand),
+    /// The driver under Wine
+    #[command(subcommand)]
+    Wine(WineCommand),
     /// Check the arrows between crates, lengths, SAFETY and `# IRQL` comments, citations of rules
     Tidy,
     /// Every check there is but the figures, as in CI: tidy, kit, lints, loom, demo, tests
@@ -90,6 +94,7 @@ pub fn run() -> Result<ExitCode> {
         XtaskCommand::Doc => build::document().map(|()| ExitCode::SUCCESS),
         XtaskCommand::Kit(KitCommand::Check) => check_kit().map(|()| ExitCode::SUCCESS),
         XtaskCommand::Scene(command) => scenes::run(&command),
+        XtaskCommand::Wine(command) => wine::run(&command),
         XtaskCommand::Tidy => tidy::run(),
         XtaskCommand::Test => suite::test(),
     }

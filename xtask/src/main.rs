@@ -2,7 +2,8 @@
 //!
 //! One module per concern: [`toolchain`] finds Rust, LLVM and the kit's folder, [`apt`] installs what is missing,
 //! [`kit`] makes a small WDK out of `sdk/`, [`shim`] lets wdk-build run on hosts that are not Windows, [`build`]
-//! builds drivers ([`outside`] one that is no member of the workspace), [`ctl`] the tool, [`panics`], [`layouts`] and [`imports`] judge the result, [`scenes`] shows it at work, [`tidy`]
+//! builds drivers ([`outside`] one that is no member of the workspace), [`ctl`] the tool, [`panics`], [`layouts`] and
+//! [`imports`] judge the result, [`scenes`] shows it at work, [`wine`] in another kernel, [`tidy`]
 //! judges the sources, and [`commands`] is the command line.
 
 mod apt;
@@ -24,6 +25,7 @@ mod shim;
 mod suite;
 mod tidy;
 mod toolchain;
+mod wine;
 mod workspace;
 
 use std::process::ExitCode;

@@ -154,7 +154,7 @@ fn option(name: &str, value: &Option<impl ToString>) -> Vec<OsString> {
 }
 
 /// Builds the program of the scenes, optimized; gives its path.
-fn program() -> Result<PathBuf> {
+pub fn program() -> Result<PathBuf> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root()).args(["build", "--profile", "host", "--package", PACKAGE, "--bin", PROGRAM]);
     cargo.args(["--message-format", "json-render-diagnostics"]).stdout(Stdio::piped());
@@ -171,15 +171,16 @@ fn program() -> Result<PathBuf> {
     path.map(Into::into).context("cargo built no program of that name")
 }
 
+/// Replaces this process by the program.
 #[cfg(unix)]
-fn become_program(mut program: Command) -> Result<ExitCode> {
+pub fn become_program(mut program: Command) -> Result<ExitCode> {
     use std::os::unix::process::CommandExt;
     let error = program.exec();
     bail!("could not start {}: {error}", program.get_program().display())
 }
 
 #[cfg(not(unix))]
-fn become_program(_: Command) -> Result<ExitCode> {
+pub fn become_program(_: Command) -> Result<ExitCode> {
     bail!("the bench runs on Linux on x86-64 only")
 }
 

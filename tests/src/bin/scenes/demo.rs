@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use comfy_table::Table;
 use control_abi::{Gate, Registration};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use ntbench::verifier::VIOLATION_EXIT;
@@ -16,6 +15,7 @@ use wskclient_tests::rig::{attached_while_draining, expect_refused, wait_for};
 use wskclient_tests::{Loaded, Rig, peer, timeline};
 
 use crate::Image;
+use crate::steps::Steps;
 
 /// Bytes pushed through, over so many connections.
 const BYTES: u64 = 256 << 20;
@@ -44,7 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     rig.set_port(0);
     let mut steps = Steps::new();
     let outcome = traffic(&rig, &mut steps, arguments.seed).and_then(|()| lifecycle(&rig, &mut steps));
-    println!("\n{}\n", steps.table);
+    println!("\n{}\n", steps.table());
     let verdict = rig.bench().verdict();
     println!("verdict: {verdict}");
     outcome?;
@@ -57,28 +57,6 @@ fn conclude(verdict: &Verdict) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     ExitCode::from(VIOLATION_EXIT as u8)
-}
-
-/// The steps so far, each with what came of it and how long it took.
-struct Steps {
-    table: Table,
-}
-
-impl Steps {
-    fn new() -> Self {
-        Self { table: timeline::table(&["time", "step", "result"], 1) }
-    }
-
-    /// Takes one step, which answers with what came of it.
-    fn take<T>(&mut self, name: &str, step: impl FnOnce() -> Result<(T, String)>) -> Result<T> {
-        println!("{name} ...");
-        let began = Instant::now();
-        let outcome = step().with_context(|| name.to_owned());
-        let result = outcome.as_ref().map_or_else(|error| format!("FAILED: {error:#}"), |(_, result)| result.clone());
-        println!("    {result}");
-        self.table.add_row([timeline::milliseconds(began.elapsed()), name.to_owned(), result]);
-        outcome.map(|(value, _)| value)
-    }
 }
 
 /// Much traffic, many connections, and an unload in the middle of it.

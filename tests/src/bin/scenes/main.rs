@@ -3,6 +3,8 @@
 mod bench;
 mod demo;
 mod run;
+mod steps;
+mod wine;
 mod wish;
 
 use std::path::PathBuf;
@@ -26,6 +28,9 @@ enum Scene {
     Demo(demo::Arguments),
     /// Measure the driver against the same services written with tokio, and against a driver in C
     Bench(bench::Arguments),
+    /// Load the driver in Wine's kernel instead of the bench's
+    #[command(subcommand)]
+    Wine(wine::Scene),
     /// A server that the measurements start
     #[command(hide = true)]
     ServeDriver(bench::driver::Arguments),
@@ -47,6 +52,7 @@ fn main() -> ExitCode {
         Scene::Run(arguments) => run::run(&arguments),
         Scene::Demo(arguments) => demo::run(&arguments),
         Scene::Bench(arguments) => bench::run(&arguments),
+        Scene::Wine(scene) => wine::run(&scene),
         Scene::ServeDriver(arguments) => bench::driver::serve(&arguments.image),
         Scene::ServeTokio => bench::rivals::serve(),
     };
