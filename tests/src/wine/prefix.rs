@@ -75,8 +75,8 @@ impl Prefix {
     }
 
     /// Wine's version, as it says it.
-    pub fn version(programs: &Programs) -> Result<String> {
-        let ended = program::run(Command::new(&programs.wine).arg("--version"), PATIENCE)?;
+    pub fn version(&self) -> Result<String> {
+        let ended = program::run(self.command(&self.programs.wine).arg("--version"), PATIENCE)?;
         Ok(ended.succeeded("wine --version")?.output.trim().to_owned())
     }
 
@@ -151,7 +151,7 @@ impl Prefix {
     /// Makes the prefix, unless a whole one of this Wine is there.
     fn make(&self) -> Result<()> {
         let (prefix, mark) = (self.folder.join("prefix"), self.folder.join("prefix.made"));
-        let version = Self::version(&self.programs)?;
+        let version = self.version()?;
         if prefix.is_dir() && fs::read_to_string(&mark).is_ok_and(|made| made == version) {
             return Ok(());
         }

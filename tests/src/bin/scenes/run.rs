@@ -150,7 +150,7 @@ fn tell(event: &Event, sender: &Sender<Message>) {
 }
 
 /// What the driver printed, with a hint where one helps.
-fn explain(text: &str) -> String {
+pub fn explain(text: &str) -> String {
     if text.contains("cannot listen at") && text.contains(ADDRESS_TAKEN) {
         return format!(
             "{text}\n  Another program has this port; the driver tries again until it is free. (--port takes another one.)"

@@ -13,6 +13,7 @@ use wskclient_tests::wine::{Line, Mark, Source, State};
 use super::Parts;
 use super::session::Session;
 use super::stop::stop;
+use crate::run::explain;
 
 /// How often what was printed is looked at, and how often the service is.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -83,7 +84,7 @@ fn follow(session: &Session, begin: Mark, stopping: &Receiver<()>) -> Result<()>
 /// How a line of the log is shown, if it is.
 fn shown_as(line: &Line) -> Option<String> {
     match line.source {
-        Source::Driver => Some(line.text.clone()),
+        Source::Driver => Some(explain(&line.text)),
         Source::Shim if line.text.starts_with("violation") => Some(line.text.clone()),
         _ => None,
     }

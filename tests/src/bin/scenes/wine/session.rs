@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use wskclient_tests::SERVICE;
 use wskclient_tests::wine::{Log, Mark, Prefix, Service, Story, story};
 
@@ -37,8 +38,15 @@ impl Session {
     }
 
     /// The folder of `C:`.
-    pub fn drive(&self) -> std::path::PathBuf {
+    pub fn drive(&self) -> PathBuf {
         self.prefix.drive()
+    }
+
+    /// Fails unless the driver's file in the prefix is, byte for byte, this one.
+    pub fn expect_same(&self, driver: &Path) -> Result<()> {
+        let there = std::fs::read(self.drive().join("windows/system32/drivers/wskclient.sys"))?;
+        ensure!(there == std::fs::read(driver)?, "the driver's file in the prefix is not the one that was built any more");
+        Ok(())
     }
 
     /// What is printed in it.

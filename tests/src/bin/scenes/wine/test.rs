@@ -1,15 +1,16 @@
 //! `wine test`: the driver's life under Wine without hands.
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use wskclient_tests::rig::{expect_refused, wait_for};
-use wskclient_tests::wine::{Prefix, State, story};
+use wskclient_tests::wine::{State, story};
 use wskclient_tests::{peer, timeline};
 
-use super::session::{Session, free_port};
+use super::session::{PATIENCE, Session, free_port};
 use super::stop::{Stopped, stop};
 use super::{Parts, compare, inf};
 use crate::steps::Steps;
@@ -41,7 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut steps = Steps::new();
     let session = steps.take("open a prefix with the driver and the shim in it", || {
         let session = Session::open(&arguments.parts)?;
-        let version = Prefix::version(&arguments.parts.programs())?;
+        let version = session.prefix().version()?;
         Ok((session, format!("{version}, in {}", arguments.parts.folder.display())))
     })?;
     let outcome = all(&session, &mut steps, arguments);
@@ -50,7 +51,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         eprintln!("{}", session.relevant());
     }
     outcome?;
-    steps.take("end Wine", || Ok((session.close()?, "nothing of it runs any more".to_owned())))?;
+    steps.take("end Wine", || {
+        session.expect_same(&arguments.parts.driver)?;
+        Ok((session.close()?, "nothing of it runs any more; the driver's file is as it was built".to_owned()))
+    })?;
     println!("under Wine the driver did as it should: {:.1} s", began.elapsed().as_secs_f64());
     Ok(ExitCode::SUCCESS)
 }
@@ -64,6 +68,7 @@ fn all(session: &Session, steps: &mut Steps, arguments: &Arguments) -> Result<()
     })?;
     busy_end(session, steps)?;
     provider_returns(session, steps)?;
+    steps.take("start while another program has the port", || port_taken(session, port))?;
     cycles(session, steps, arguments.cycles)?;
     session.service().delete()?;
     steps.take("the same scenario in the bench, compared", || compare::compare(session, &arguments.parts.driver))?;
@@ -108,7 +113,7 @@ fn provider_returns(session: &Session, steps: &mut Steps) -> Result<()> {
         session.set_provider(false)?;
         peer::expect_ended(std::slice::from_mut(&mut stream))?;
         let what = "the provider's deregistration has not been waited for";
-        session.log().wait_for(mark, super::session::PATIENCE, what, |line| line.shim_says("Cleanup client").then_some(()))?;
+        session.log().wait_for(mark, PATIENCE, what, |line| line.shim_says("Cleanup client").then_some(()))?;
         Ok(((), "connections ended, the binding cleaned up".to_owned()))
     })?;
     let again = steps.take("bring it back", || {
@@ -122,7 +127,7 @@ fn provider_returns(session: &Session, steps: &mut Steps) -> Result<()> {
     take_stop(session, steps, "sc stop")
 }
 
-fn start(session: &Session, steps: &mut Steps) -> Result<std::net::SocketAddr> {
+fn start(session: &Session, steps: &mut Steps) -> Result<SocketAddr> {
     steps.take("sc start", || {
         let (address, took) = session.start()?;
         Ok((address, format!("in {}, listening at {address}", timeline::milliseconds(took))))
@@ -140,7 +145,7 @@ fn take_stop(session: &Session, steps: &mut Steps, name: &str) -> Result<()> {
 }
 
 /// What was sent over each connection comes back, by its SHA-256.
-fn echo(address: std::net::SocketAddr) -> Result<((), String)> {
+fn echo(address: SocketAddr) -> Result<((), String)> {
     let progress = std::sync::atomic::AtomicU64::new(0);
     for &(bytes, connections) in ECHOES {
         let pushed: Result<Vec<()>> = std::thread::scope(|scope| {
@@ -157,6 +162,23 @@ fn echo(address: std::net::SocketAddr) -> Result<((), String)> {
     }
     let total = progress.into_inner();
     Ok(((), format!("{} KiB in {} sizes, the same SHA-256 each time", total >> 10, ECHOES.len())))
+}
+
+/// The driver starts without the port, and takes it when it is free.
+fn port_taken(session: &Session, port: u16) -> Result<((), String)> {
+    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("the port that the driver has left cannot be had")?;
+    let mark = session.mark();
+    session.service().start()?;
+    let what = "the driver has not said that it cannot listen";
+    let refused = session.log().wait_for(mark, PATIENCE, what, |line| {
+        line.driver_says(&format!("echo: cannot listen at 127.0.0.1:{port}")).then(|| line.text.clone())
+    })?;
+    drop(other);
+    let address = session.listening(mark)?;
+    let stream = peer::echo_works(address)?;
+    stop(session)?;
+    drop(stream);
+    Ok(((), format!("it said `{refused}`, and listened when the port was free")))
 }
 
 /// Again and again, with a connection open each time.
