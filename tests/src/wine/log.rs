@@ -119,7 +119,7 @@ impl Log {
 impl Line {
     /// Reads `31984.243:0104:warn:debugstr:vDbgPrintExWithPrefix 00000000:00000001: text`; what a driver prints has the part
     /// from `warn` to the second colon after it. `None` if it is empty.
-    fn parse(line: &str) -> Option<Self> {
+    pub(super) fn parse(line: &str) -> Option<Self> {
         let line = line.trim_end();
         let (at, rest) = line.split_once(':').and_then(|(at, rest)| Some((time(at)?, rest))).unwrap_or((Duration::ZERO, line));
         let printed = rest.split_once(":debugstr:").and_then(|(_, rest)| rest.split_once(' '));

@@ -4,12 +4,13 @@
 //! nothing outside of it is ended: `wineserver -k` is told our prefix, and it ends what runs in that.
 
 use std::fs::{self, File, TryLockError};
+use std::io::Write as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::log::{Log, Mark};
 use super::program::{self, Ended};
@@ -18,6 +19,8 @@ use super::program::{self, Ended};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the making of a prefix may take, which takes ten seconds on an idle machine.
 const MAKING: Duration = Duration::from_secs(300);
+/// How often to look whether Wine is up.
+const LOOK: Duration = Duration::from_millis(20);
 /// What Wine writes on standard error: what drivers print (`debugstr`), its errors and what it lacks.
 const CHANNELS: &str = "-all,err+all,fixme+all,-hid,+debugstr,+timestamp";
 
@@ -80,11 +83,19 @@ impl Prefix {
         Ok(ended.succeeded("wine --version")?.output.trim().to_owned())
     }
 
-    /// Runs a program of Windows to its end.
+    /// Runs a program of Windows to its end. What it says itself is enough; the log is for drivers.
     pub fn run(&self, name: &str, arguments: &[&str], limit: Duration) -> Result<Ended> {
+        self.run_with(name, arguments, "-all", limit)
+    }
+
+    /// The same, and Wine traces one of its channels on the program's standard error, with the time.
+    pub fn run_traced(&self, name: &str, arguments: &[&str], channel: &str, limit: Duration) -> Result<Ended> {
+        self.run_with(name, arguments, &format!("-all,+{channel},+timestamp"), limit)
+    }
+
+    fn run_with(&self, name: &str, arguments: &[&str], channels: &str, limit: Duration) -> Result<Ended> {
         let mut command = self.command(&self.programs.wine);
-        // What it says itself is enough; the log is for drivers.
-        command.arg(name).args(arguments).env("WINEDEBUG", "-all");
+        command.arg(name).args(arguments).env("WINEDEBUG", channels);
         program::run(&mut command, limit)
     }
 
@@ -166,14 +177,23 @@ impl Prefix {
         fs::write(&mark, version).with_context(|| format!("could not write {}", mark.display()))
     }
 
-    /// Starts Wine: its first program starts the rest, which inherits the log as its standard error.
+    /// Starts Wine: its first program starts the rest, which inherits the log as its standard error. No other program is started
+    /// before that one says that it runs, for the rest might be started by the other then.
     fn hold(&mut self) -> Result<()> {
         let log = File::options().append(true).open(self.log.path())?;
+        let said = tempfile::NamedTempFile::new()?;
         let mut command = self.command(&self.programs.wine);
-        command.args(["cmd.exe", "/q"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
-        self.holder = Some(command.spawn().with_context(|| format!("could not start {}", self.programs.wine.display()))?);
-        let first = self.run("cmd.exe", &["/c", "ver"], MAKING).and_then(|ended| ended.succeeded("Wine's first program"));
-        first.map(drop).with_context(|| self.log.relevant(Mark::BEGIN))
+        command.args(["cmd.exe", "/q"]).stdin(Stdio::piped()).stdout(said.reopen()?).stderr(log);
+        let holder = command.spawn().with_context(|| format!("could not start {}", self.programs.wine.display()))?;
+        let holder = self.holder.insert(holder);
+        holder.stdin.as_mut().context("a pipe was asked for")?.write_all(b"echo up\r\n")?;
+        let began = Instant::now();
+        while !fs::read_to_string(said.path())?.contains("\nup") {
+            let over = holder.try_wait()?.is_some() || began.elapsed() > MAKING;
+            ensure!(!over, "Wine's first program does not run\n{}", self.log.relevant(Mark::BEGIN));
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
     }
 
     fn end_all(&mut self) -> Result<()> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::log::Line;
 use super::prefix::{PATIENCE, Prefix};
 use super::program::Ended;
 
@@ -43,38 +44,19 @@ impl<'a> Service<'a> {
         self.sc("create", &["type=", "kernel", "start=", "demand", "binPath=", image])?.succeeded("sc create").map(drop)
     }
 
-    /// `sc start`; how long it took.
+    /// `sc start`; how long the service manager took to answer.
     pub fn start(&self) -> Result<Duration> {
-        let ended = self.sc("start", &[])?;
-        if !ended.status.success() {
-            bail!("sc start failed ({}), the service is {}", ended.status, self.describe());
-        }
-        let state = self.state()?;
-        ensure!(state == State::Running, "sc start says that all went well, but sc query says {state:?}");
-        Ok(ended.took)
+        self.ask("start", "StartServiceW", State::Running)
     }
 
-    /// `sc stop`; how long it took.
+    /// `sc stop`; how long the service manager took to answer.
     pub fn stop(&self) -> Result<Duration> {
-        let ended = self.sc("stop", &[]).with_context(|| format!("the service is {}", self.describe()))?;
-        if !ended.status.success() {
-            bail!("sc stop failed ({}), the service is {}", ended.status, self.describe());
-        }
-        let state = self.state()?;
-        ensure!(state == State::Stopped, "sc stop says that all went well, but sc query says {state:?}");
-        Ok(ended.took)
+        self.ask("stop", "ControlService", State::Stopped)
     }
 
-    /// `sc query`; how long it took.
-    pub fn query(&self) -> Result<(State, Duration)> {
-        let ended = self.sc("query", &[])?.succeeded("sc query")?;
-        let state = State::parse(&ended.output).with_context(|| format!("sc query says no state:\n{}", ended.output))?;
-        Ok((state, ended.took))
-    }
-
-    /// The state alone.
+    /// What `sc query` says.
     pub fn state(&self) -> Result<State> {
-        Ok(self.query()?.0)
+        State::of(&self.sc("query", &[])?.succeeded("sc query")?)
     }
 
     /// Whether there is such a service.
@@ -88,6 +70,20 @@ impl<'a> Service<'a> {
         self.prefix.reg_delete(&self.key())
     }
 
+    /// Has `sc` ask the service manager for something, after which the service has to be in this state. What the program itself
+    /// takes to start does not count: on a busy machine that is seconds.
+    fn ask(&self, verb: &str, function: &str, then: State) -> Result<Duration> {
+        let ended = self.prefix.run_traced("sc", &[verb, self.name], "service", PATIENCE);
+        let ended = ended.with_context(|| format!("the service is {}", self.describe()))?;
+        if !ended.status.success() {
+            bail!("sc {verb} failed ({}), the service is {}", ended.status, self.describe());
+        }
+        let state = State::of(&ended)?;
+        ensure!(state == then, "sc {verb} says that all went well, and that the service is {state:?}");
+        answered(&ended.errors, function)
+            .with_context(|| format!("Wine has not told when {function} was called:\n{}", ended.errors))
+    }
+
     fn describe(&self) -> String {
         self.state().map_or_else(|error| format!("in no known state: {error:#}"), |state| format!("{state:?}"))
     }
@@ -97,7 +93,21 @@ impl<'a> Service<'a> {
     }
 }
 
+/// How long a call took: in what Wine traces, from its line to the next one of the same thread, which has only this to do.
+fn answered(traced: &str, function: &str) -> Option<Duration> {
+    let mut lines = traced.lines().filter_map(Line::parse);
+    let call = format!("trace:service:{function} ");
+    let asked = lines.find(|line| line.text.starts_with(&call))?;
+    let next = lines.find(|line| line.text.starts_with("trace:service:"))?;
+    Some(next.at.saturating_sub(asked.at))
+}
+
 impl State {
+    /// What `sc` has printed, whatever it did.
+    fn of(ended: &Ended) -> Result<Self> {
+        Self::parse(&ended.output).with_context(|| format!("sc tells no state:\n{}", ended.output))
+    }
+
     /// Reads the line `STATE : 4 RUNNING`.
     fn parse(output: &str) -> Option<Self> {
         let line = output.lines().find(|line| line.trim_start().starts_with("STATE"))?;
@@ -120,5 +130,13 @@ mod tests {
         let printed = "SERVICE_NAME: triv\n        TYPE               : 1  \n        STATE              : 4  RUNNING\n";
         assert_eq!(State::parse(printed), Some(State::Running));
         assert_eq!(State::parse("SERVICE_NAME: triv\n"), None);
+    }
+
+    #[test]
+    fn the_time_of_a_call_is_that_until_the_next_one() {
+        let traced = "7.600:0124:trace:service:OpenServiceW 00 L\"x\" 0x20\n7.618:0124:trace:service:ControlService 00 1 00\n\
+                      7.700:0128:err:rpc:other\n8.647:0124:trace:service:OpenServiceW 00 L\"x\" 0x4\n";
+        assert_eq!(answered(traced, "ControlService"), Some(Duration::from_millis(1029)));
+        assert_eq!(answered(traced, "StartServiceW"), None);
     }
 }

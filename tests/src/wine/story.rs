@@ -22,12 +22,13 @@ pub const STOPPED: &[&str] = &[
     "UnloadBegin",
     "DeregisterCall client",
     "DetachCall client",
-    "DetachReturn client 00000103",
     "DetachComplete client",
     "Cleanup client",
     "WaitReturn client 00000000",
     "UnloadReturn",
 ];
+/// A detaching that is pending: its end may overtake the return of the call, but not the cleaning up.
+pub const DETACHED: &[&str] = &["DetachCall client", "DetachReturn client 00000103", "Cleanup client"];
 /// What the shim has found, after all of it.
 pub const JUDGED: &[&str] = &["UnloadReturn", "verdict: clean"];
 /// The same, seen from the one who waits.
@@ -37,7 +38,6 @@ pub const WAITED: &[&str] =
 pub const PROVIDER_RETURNED: &[&str] = &[
     "DeregisterCall provider",
     "DetachCall client",
-    "DetachReturn client 00000103",
     "DetachComplete client",
     "Cleanup client",
     "ProviderRegister 00000000",

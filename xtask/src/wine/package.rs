@@ -26,7 +26,8 @@ pub fn make(sys: &Path, folder: &Path) -> Result<PathBuf> {
 fn stamped(inx: &str, date: &str, version: &str) -> Result<String> {
     let is_version = |line: &&str| line.split('=').next().is_some_and(|name| name.trim() == "DriverVer");
     ensure!(inx.lines().filter(is_version).count() == 1, "the .inx has not one line `DriverVer`");
-    let stamp = |line: &str| if is_version(&line) { format!("DriverVer   = {date},{version}.0\r\n") } else { format!("{line}\r\n") };
+    let stamp =
+        |line: &str| if is_version(&line) { format!("DriverVer   = {date},{version}.0\r\n") } else { format!("{line}\r\n") };
     Ok(inx.lines().map(stamp).collect())
 }
 

@@ -33,7 +33,9 @@ impl Programs {
         apt::ensure(PACKAGES, "running the driver under Wine")?;
         match Self::present() {
             Some(found) => Ok(found),
-            None => bail!("{} is installed, but wine64 and wineserver are neither in {FOLDER} nor on the PATH", PACKAGES.join(" ")),
+            None => {
+                bail!("{} is installed, but wine64 and wineserver are neither in {FOLDER} nor on the PATH", PACKAGES.join(" "))
+            }
         }
     }
 

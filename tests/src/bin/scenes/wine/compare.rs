@@ -1,6 +1,5 @@
-//! The same scenario in the bench and in Wine: start, serve, lose the provider, get it back, serve, stop.
+//! The same scenario in the bench and in Wine: start, serve, stop.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -10,7 +9,7 @@ use wskclient_tests::wine::differences::{self, Lane, List};
 use wskclient_tests::wine::{Line, Source, Step, Story, story};
 use wskclient_tests::{Rig, peer};
 
-use super::session::{PATIENCE, Session, free_port};
+use super::session::{Session, free_port};
 use super::stop::stop;
 
 /// What is known to be different, with the reasons.
@@ -21,7 +20,8 @@ const ADDRESS: &str = "127.0.0.1";
 /// What a kernel has told.
 struct Told {
     story: Story,
-    lines: Vec<String>,
+    /// Its steps and the driver's lines, as they are compared.
+    all: Vec<(Lane, String)>,
 }
 
 /// Runs the scenario in both and compares what they tell.
@@ -33,23 +33,8 @@ pub fn compare(session: &Session, driver: &Path) -> Result<((), String)> {
     for (name, told) in [("the bench", &bench), ("Wine", &wine)] {
         told.expect_order().with_context(|| format!("in what {name} tells"))?;
     }
-    let (bench, wine) = (bench.lanes(), wine.lanes());
-    let count = known.judge(&bench, &wine)?;
-    let same = bench.len().min(wine.len());
-    Ok(((), format!("{same} steps and lines, {count} known differences")))
-}
-
-/// The steps that both go through. `provider` has the provider go or come back; `address` tells where the driver listens after
-/// it has started, or after the provider has come back.
-fn scenario(
-    address: impl Fn(usize) -> Result<SocketAddr>,
-    mut provider: impl FnMut(bool) -> Result<()>,
-) -> Result<Vec<std::net::TcpStream>> {
-    let mut stream = peer::echo_works(address(0)?)?;
-    provider(false)?;
-    peer::expect_ended(std::slice::from_mut(&mut stream))?;
-    provider(true)?;
-    Ok(vec![peer::echo_works(address(1)?)?])
+    let count = known.judge(&bench.all, &wine.all)?;
+    Ok(((), format!("{} steps and lines in Wine, {count} known differences", wine.all.len())))
 }
 
 fn in_bench(driver: &Path, port: u16) -> Result<Told> {
@@ -57,20 +42,16 @@ fn in_bench(driver: &Path, port: u16) -> Result<Told> {
     rig.set_port(port);
     rig.set_address(ADDRESS);
     let loaded = rig.load()?;
-    let returned = std::cell::Cell::new(0);
-    let listening = |time| loaded.address_since(if time == 0 { 0 } else { returned.get() });
-    let open = scenario(listening, |here| {
-        returned.set(loaded.now());
-        let bench = loaded.bench().provider();
-        let status = if here { bench.arrive() } else { bench.depart().wait().0 };
-        ensure!(status == NtStatus::SUCCESS, "the provider's status is {status}");
-        Ok(())
-    })?;
+    let open = peer::echo_works(loaded.address()?)?;
     loaded.unload()?;
     drop(open);
     ensure!(loaded.bench().verdict().is_clean(), "{}", loaded.bench().verdict());
     let events = loaded.events();
-    Ok(Told { story: Story(events.iter().filter_map(step).collect()), lines: loaded.printed() })
+    let one = |event: &Event| match &event.kind {
+        Kind::DbgPrint { text, .. } => Some(differences::line(text.trim_end().strip_prefix("wskclient: ")?)),
+        _ => differences::step(&step(event)?),
+    };
+    Ok(Told { story: Story(events.iter().filter_map(step).collect()), all: events.iter().filter_map(one).collect() })
 }
 
 fn in_wine(session: &Session, port: u16) -> Result<Told> {
@@ -78,47 +59,28 @@ fn in_wine(session: &Session, port: u16) -> Result<Told> {
     session.prefix().reg_add(&session.parameters(), "EchoAddress", "REG_SZ", ADDRESS)?;
     let begin = session.mark();
     session.service().start()?;
-    let returned = std::cell::Cell::new(begin);
-    let open = scenario(
-        |_| session.listening(returned.get()),
-        |here| {
-            returned.set(session.log().now());
-            session.set_provider(here)?;
-            let done = if here { "ProviderRegister" } else { "WaitReturn provider" };
-            session.log().wait_for(returned.get(), PATIENCE, done, |line| line.shim_says(done).then_some(()))
-        },
-    )?;
+    let open = peer::echo_works(session.listening(begin)?)?;
     stop(session)?;
     drop(open);
     session.service().delete()?;
     let told = session.log().since(begin);
-    let of_driver = |line: &Line| (line.source == Source::Driver).then(|| line.text.clone());
-    Ok(Told { story: Story::of(&told), lines: told.iter().filter_map(of_driver).collect() })
+    let one = |line: &Line| match line.source {
+        Source::Driver => Some(differences::line(&line.text)),
+        Source::Shim => differences::step(&Step(line.text.clone())),
+        Source::Wine => None,
+    };
+    Ok(Told { story: Story::of(&told), all: told.iter().filter_map(one).collect() })
 }
 
 impl Told {
-    /// The order that holds across the lanes, in each of the three parts of the scenario.
+    /// The order that holds across the lanes, in each part of the scenario.
     fn expect_order(&self) -> Result<()> {
-        let (gone, unload) = ("DeregisterCall provider", "UnloadBegin");
-        self.story.between("LoadBegin", gone).expect(story::STARTED)?;
-        self.story.between(gone, unload).expect(story::PROVIDER_RETURNED)?;
+        let unload = "UnloadBegin";
+        self.story.between("LoadBegin", unload).expect(story::STARTED)?;
         let end = self.story.between(unload, "nothing");
         end.expect(story::STOPPED)?;
+        end.expect(story::DETACHED)?;
         end.expect(story::WAITED)
-    }
-
-    fn lanes(&self) -> Vec<(Lane, String)> {
-        let lines = self.lines.iter().map(|line| (Lane::Lines, plain(line)));
-        differences::lanes(&self.story).into_iter().chain(lines).collect()
-    }
-}
-
-/// A line without the name that stands before it, and without how much was under way at the moment.
-fn plain(line: &str) -> String {
-    let line = line.strip_prefix("wskclient: ").unwrap_or(line);
-    match line.split_once("detach pending, ") {
-        Some((before, _)) => format!("{before}detach pending"),
-        None => line.to_owned(),
     }
 }
 
@@ -143,8 +105,16 @@ fn step(event: &Event) -> Option<Step> {
         Kind::Cleanup { side: of, .. } => format!("Cleanup {}", side(of)),
         Kind::WaitBegin { side: of, .. } => format!("WaitBegin {}", side(of)),
         Kind::WaitReturn { side: of, status, .. } => format!("WaitReturn {} {}", side(of), answer(status)),
-        Kind::SocketCreated { detail, .. } => format!("SocketCreated 0 {}", detail.split(' ').next()?.to_lowercase()),
+        Kind::SocketCreated { detail, .. } => format!("SocketCreated 0 {}", kind_of_socket(detail)),
         Kind::SocketClosed { .. } => "SocketClosed 0".to_owned(),
         _ => return None,
     }))
+}
+
+/// The kind at the beginning of the bench's words, as the shim calls it.
+fn kind_of_socket(detail: &str) -> String {
+    match detail.split(' ').next().unwrap_or_default() {
+        "Listen" => "listening".to_owned(),
+        kind => kind.to_lowercase(),
+    }
 }

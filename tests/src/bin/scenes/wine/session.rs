@@ -113,12 +113,6 @@ impl Session {
             place.parse().ok().filter(SocketAddr::is_ipv4)
         })
     }
-
-    /// Has the shim's provider leave, or come back: what the driver does then is in the log.
-    pub fn set_provider(&self, here: bool) -> Result<()> {
-        let key = format!(r"{}\WineShim", self.service().key());
-        self.prefix.reg_add(&key, "Provider", "REG_SZ", if here { "here" } else { "away" })
-    }
 }
 
 /// A port that nobody has at the moment.
