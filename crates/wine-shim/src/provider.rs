@@ -1,9 +1,10 @@
 //! Wine's WSK as a provider of the registrar's, which can be told to leave and to come back.
 //!
-//! It registers when a driver is bound, and is watched over by a thread that looks at the service's key `WineShim`: the value
-//! `Provider` says `away` or `here`.
+//! It registers when a driver is bound; `wish` is what the registry asks of it from then on.
 
 #![allow(unsafe_code)] // Callbacks of the registrar's.
+
+mod wish;
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
@@ -15,6 +16,7 @@ use nt_abi::nmr::{
 use nt_abi::wsk::{NPI_WSK_INTERFACE_ID, WSK_PROVIDER_CHARACTERISTICS, WSK_VERSION_1_0};
 use nt_abi::{GUID, NtStatus, UNICODE_STRING};
 
+use crate::print::say;
 use crate::wsk::{Binding, Block, FUNCTIONS, closer};
 
 static INTERFACE: GUID = NPI_WSK_INTERFACE_ID;
@@ -54,7 +56,7 @@ static CHARACTERISTICS: Characteristics = Characteristics(NPI_PROVIDER_CHARACTER
 /// The registration's handle; null while it is away.
 static HANDLE: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 
-/// Begins to provide, for a driver with this path.
+/// Begins to provide, for a driver with this path, and to do what the registry asks for.
 ///
 /// # Errors
 /// No thread to be had, or what the registrar answered.
@@ -64,9 +66,10 @@ static HANDLE: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 ///
 /// # IRQL
 /// PASSIVE_LEVEL
-pub(crate) unsafe fn begin(_path: *const UNICODE_STRING) -> Result<(), NtStatus> {
+pub(crate) unsafe fn begin(path: *const UNICODE_STRING) -> Result<(), NtStatus> {
     closer::begin()?;
-    arrive()
+    // SAFETY: the caller's promise.
+    unsafe { wish::begin(path) }
 }
 
 /// Leaves for good.
@@ -74,21 +77,32 @@ pub(crate) unsafe fn begin(_path: *const UNICODE_STRING) -> Result<(), NtStatus>
 /// # IRQL
 /// PASSIVE_LEVEL
 pub(crate) fn end() {
+    wish::end();
     leave();
     closer::end();
 }
 
-fn arrive() -> Result<(), NtStatus> {
+/// Registers, unless it is here already.
+///
+/// # IRQL
+/// PASSIVE_LEVEL
+fn come() {
+    if !HANDLE.load(Ordering::Acquire).is_null() {
+        return;
+    }
     let mut handle = null_mut();
     // SAFETY: the characteristics are a static.
     let status = unsafe { nmr::NmrRegisterProvider(&raw const CHARACTERISTICS.0, null_mut(), &mut handle) };
-    if status.is_failure() {
-        return Err(status);
+    match status.is_success() {
+        true => HANDLE.store(handle, Ordering::Release),
+        false => say!("the provider cannot register: {status}"),
     }
-    HANDLE.store(handle, Ordering::Release);
-    Ok(())
 }
 
+/// Deregisters, unless it is away already. Returns when the driver has let go of it.
+///
+/// # IRQL
+/// PASSIVE_LEVEL
 fn leave() {
     let handle = HANDLE.swap(null_mut(), Ordering::AcqRel);
     if handle.is_null() {

@@ -54,6 +54,9 @@ unsafe extern "win64" {
 #[link(name = "kernel32.dll", kind = "raw-dylib", modifiers = "+verbatim")]
 unsafe extern "win64" {
     pub fn TlsAlloc() -> u32;
+    pub fn TlsFree(slot: u32) -> i32;
+    pub fn GetModuleHandleA(name: *const u8) -> *mut c_void;
+    pub fn GetProcAddress(module: *mut c_void, name: *const u8) -> *const c_void;
     pub fn TlsGetValue(slot: u32) -> usize;
     pub fn TlsSetValue(slot: u32, value: usize) -> i32;
     pub fn ExitProcess(code: u32) -> !;

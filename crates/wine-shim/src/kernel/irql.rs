@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use nt_abi::kernel::{KeAcquireSpinLockAtDpcLevel, KeReleaseSpinLockFromDpcLevel};
 use nt_abi::{DISPATCH_LEVEL, KIRQL, KSPIN_LOCK, NtStatus};
 
-use crate::wine::{TlsAlloc, TlsGetValue, TlsSetValue};
+use crate::wine::{TlsAlloc, TlsFree, TlsGetValue, TlsSetValue};
 
 nt_abi::export_table!(pub(crate) EXPORTS, "ntoskrnl.exe", [KeGetCurrentIrql, KfRaiseIrql, KeLowerIrql]);
 nt_abi::export_table!(pub(crate) LOCKS, "ntoskrnl.exe", [KeAcquireSpinLockRaiseToDpc, KeReleaseSpinLock]);
@@ -18,13 +18,22 @@ const NO_SLOT: u32 = u32::MAX;
 /// The thread-local slot that the IRQL is kept in.
 static SLOT: AtomicU32 = AtomicU32::new(NO_SLOT);
 
-/// Takes a slot, for as long as this image is there.
+/// Takes a slot.
 pub(super) fn begin() -> Result<(), NtStatus> {
     if SLOT.load(Ordering::Acquire) == NO_SLOT {
         // SAFETY: no requirements.
         SLOT.store(unsafe { TlsAlloc() }, Ordering::Release);
     }
     if SLOT.load(Ordering::Acquire) == NO_SLOT { Err(NtStatus::INSUFFICIENT_RESOURCES) } else { Ok(()) }
+}
+
+/// Gives it back: the IRQL is asked for no more.
+pub(super) fn end() {
+    let slot = SLOT.swap(NO_SLOT, Ordering::AcqRel);
+    if slot != NO_SLOT {
+        // SAFETY: allocated by `begin`.
+        unsafe { TlsFree(slot) };
+    }
 }
 
 fn set(irql: KIRQL) {

@@ -9,6 +9,7 @@
 
 mod clock;
 mod dpc;
+mod etw;
 mod held;
 mod io;
 mod irql;
@@ -25,9 +26,10 @@ pub(crate) use held::verdict;
 pub(crate) use irql::at_dispatch;
 
 /// Everything that is here for a driver.
-pub(crate) const EXPORTS: [&[Export]; 8] = [
+pub(crate) const EXPORTS: [&[Export]; 9] = [
     clock::EXPORTS,
     dpc::EXPORTS,
+    etw::EXPORTS,
     io::EXPORTS,
     irql::EXPORTS,
     irql::LOCKS,
@@ -54,4 +56,5 @@ pub(crate) fn begin() -> Result<(), NtStatus> {
 /// PASSIVE_LEVEL
 pub(crate) fn end() {
     dpc::end();
+    irql::end();
 }
