@@ -12,7 +12,7 @@ use ntbench::Value;
 use ntbench::wsk::{Action, Faults, Function, Moment, Step, When};
 use support::exercise::{Exercise, NO_TARGET, exercise, exercise_on, exercise_rig};
 use support::udp::host;
-use support::{bounded, config, isolated, unload_clean};
+use support::{bounded, config, isolated, unload_clean, until};
 
 #[track_caller]
 fn received(peer: &UdpSocket) -> Vec<u8> {
@@ -177,8 +177,12 @@ isolated! {
             }
         });
         let run = exercise_on(&rig, "datagrams_disabling", NO_TARGET);
-        host("127.0.0.1:0").send_to(b"held", run.at()).expect("sent");
-        run.said("blocked");
+        let peer = host("127.0.0.1:0");
+        until(&run.loaded, "the event is held", || {
+            peer.send_to(b"held", run.at()).expect("sent");
+            std::thread::sleep(Duration::from_millis(20));
+            run.lines().iter().any(|line| line == "blocked")
+        });
         blocked.store(false, Ordering::Release);
         run.expect_ok_and_unload();
     }

@@ -16,7 +16,7 @@ use wskclient_tests::Rig;
 /// What can be lacking.
 const FUNCTIONS: [&str; 4] = ["ExAllocatePool2", "IoAllocateIrp", "IoAllocateMdl", "IoSetCompletionRoutineEx"];
 /// How long a scenario may take to say how it went.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// More allocations than any scenario makes.
 const MOST: u64 = 500;
 
@@ -99,7 +99,7 @@ fn is_not_begun(run: &Exercise) -> bool {
 
 /// Says something, and reads what comes back.
 fn converse(mut stream: TcpStream, text: &[u8]) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     stream.write_all(text)?;
     stream.shutdown(Shutdown::Write)?;
     stream.read_to_end(&mut Vec::new()).map(drop)

@@ -6,9 +6,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use ntbench::NtStatus;
-use ntbench::wsk::{Action, Faults, Function, When};
+use ntbench::trace::{Event, Kind};
+use ntbench::wsk::{Action, Faults, Function, Moment, Step, When};
 use support::exercise::{Exercise, NO_TARGET, exercise, exercise_on, exercise_rig};
-use support::{config, hosts, isolated, peer, peers};
+use support::{Rig, Steps, config, hosts, isolated, peer, peers, until, wait_for};
 
 /// Hears that it is welcome, and says thanks.
 #[track_caller]
@@ -73,13 +74,17 @@ isolated! {
 
     #[test]
     fn lib_tcp_inspect_says_when_the_peer_has_given_up() {
-        let run = exercise("tcp_inspect_aborted", NO_TARGET);
+        let rig = exercise_rig(config());
+        let steps = Steps::record(rig.bench());
+        let run = exercise_on(&rig, "tcp_inspect_aborted", NO_TARGET);
         let address = run.at();
         let first = peer::connect(address).expect("a connection");
         run.said("inspecting");
         reset(first);
         run.said("told");
         reset(peer::connect(address).expect("a connection"));
+        until(&run.loaded, "the second has gone", || steps.count(Function::AbortEvent, Moment::Return) == 2);
+        run.go("second");
         run.said("next");
         welcomed(&mut peer::connect(address).expect("a connection"));
         run.expect_ok_and_unload();
@@ -87,9 +92,13 @@ isolated! {
 
     #[test]
     fn lib_tcp_inspect_rejects_what_is_too_many() {
-        let run = exercise("tcp_inspect_too_many", NO_TARGET);
+        let rig = exercise_rig(config());
+        let steps = Steps::record(rig.bench());
+        let run = exercise_on(&rig, "tcp_inspect_too_many", NO_TARGET);
         let address = run.at();
         let mut six: Vec<_> = (0..6).map(|_| peer::connect(address).expect("a connection")).collect();
+        until(&run.loaded, "six have been shown", || steps.count(Function::InspectEvent, Moment::Return) == 6);
+        run.go("six");
         let mut welcome = 0;
         let mut refused = 0;
         for stream in &mut six {
@@ -129,7 +138,17 @@ isolated! {
 
     #[test]
     fn lib_tcp_inspect_verdict_whose_future_is_dropped_holds() {
-        let run = with_verdict("tcp_inspect_verdict_dropped", Action::Late(Duration::from_millis(100)));
+        // Its IRP comes back when the future has been dropped, and no sooner.
+        let rig: &Rig = Box::leak(Box::new(exercise_rig(config())));
+        rig.bench().provider().set_faults(Faults::rule(Function::InspectComplete, When::Nth(1), Action::Late(Duration::ZERO)));
+        let done = Step { function: Function::InspectComplete, moment: Moment::Complete };
+        rig.bench().provider().on_step(move |step| {
+            let dropped = |event: &Event| matches!(&event.kind, Kind::DbgPrint { text, .. } if text.contains(": dropped"));
+            if step == done {
+                wait_for(|| rig.bench().trace().iter().any(dropped).then_some(()));
+            }
+        });
+        let run = exercise_on(rig, "tcp_inspect_verdict_dropped", NO_TARGET);
         welcomed(&mut peer::connect(run.at()).expect("a connection"));
         run.expect_ok_and_unload();
     }

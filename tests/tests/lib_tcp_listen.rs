@@ -9,7 +9,7 @@ use std::time::Duration;
 use ntbench::wsk::{Action, Faults, Function, When};
 use ntbench::{NtStatus, Value};
 use support::exercise::{Exercise, NO_TARGET, exercise, exercise_on, exercise_rig};
-use support::{config, hosts, isolated, peer, peers};
+use support::{config, hosts, isolated, peer, peers, until};
 
 /// A word, there and back, and both ends.
 #[track_caller]
@@ -184,7 +184,7 @@ isolated! {
             let stream = || TcpStream::connect(address).ok();
             std::iter::from_fn(stream).take(2000).collect::<Vec<_>>().len()
         });
-        std::thread::sleep(Duration::from_millis(20));
+        until(&run.loaded, "they come", || run.bench().provider().stats().connections > 0 || pouring.is_finished());
         run.unload_clean();
         assert!(pouring.join().expect("the peers") > 0);
     }

@@ -111,7 +111,7 @@ isolated! {
 isolated! {
     fn completions_come_late_and_closes_wait_for_them() {
         with_scene(|scene| {
-            let late = Duration::from_millis(50);
+            let late = Duration::from_millis(400);
             scene.fault(Function::Send, When::Always, Action::Late(late));
             let start = Instant::now();
             let sent = scene.send();

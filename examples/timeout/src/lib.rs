@@ -12,7 +12,7 @@ use wsk::{Binding, Buffer, Either, Error, JoinError, Lane, Passive, Sleep, TcpSt
 wsk::driver! { name: "timeout", module: 0x39b5_0e7a_c482_4db1_90f6_c57d_8e13_a26b, main: main }
 
 /// How long the peer may take to be reached, and to say something.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 async fn main(binding: Binding, passive: Passive) -> Result<(), Error> {
     let peer = Parameters::open(passive)?.address("Peer")?;

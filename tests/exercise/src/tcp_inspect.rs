@@ -9,7 +9,7 @@ use core::time::Duration;
 use wsk::{Binding, InspectError, Inspection, Lane, ListenOptions, OpenError, TcpListener, timeout};
 
 use crate::failure::{Doing, Failure, expect};
-use crate::wire::{hear, pause, text};
+use crate::wire::{gate, hear, pause, text};
 use crate::{Outcome, at, say};
 
 const HERE: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -88,7 +88,7 @@ pub(crate) async fn aborted(binding: &Binding, _: SocketAddr) -> Outcome {
     expect(outcome == Err(InspectError::Aborted), "an accept that comes too late")?;
     say("tcp_inspect_aborted", "told");
     // The second one comes and goes meanwhile.
-    pause(200).await?;
+    gate(binding, "tcp_inspect_aborted", "second").await?;
     expect(timeout(Duration::from_millis(30), listener.inspect()).await.is_err(), "nothing to be shown")?;
     say("tcp_inspect_aborted", "next");
     let inspection = listener.inspect().await.doing("inspect")?;
@@ -100,7 +100,7 @@ pub(crate) async fn aborted(binding: &Binding, _: SocketAddr) -> Outcome {
 /// Six come while four may wait: two are rejected.
 pub(crate) async fn too_many(binding: &Binding, _: SocketAddr) -> Outcome {
     let mut listener = listening(binding, "tcp_inspect_too_many", 4).await?;
-    pause(200).await?;
+    gate(binding, "tcp_inspect_too_many", "six").await?;
     let mut shown: [Option<Inspection>; 4] = [const { None }; 4];
     for place in &mut shown {
         *place = Some(listener.inspect().await.doing("inspect")?);
@@ -129,6 +129,7 @@ pub(crate) async fn verdict_dropped(binding: &Binding, _: SocketAddr) -> Outcome
     let inspection = listener.inspect().await.doing("inspect")?;
     let inspected = (inspection.id(), inspection.remote());
     expect(timeout(Duration::from_millis(20), inspection.accept()).await.is_err(), "a verdict on its way")?;
+    say("tcp_inspect_verdict_dropped", "dropped");
     take(&mut listener, inspected).await
 }
 

@@ -3,9 +3,10 @@
 //! # IRQL
 //! `<= DISPATCH_LEVEL`.
 
+use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
-use wsk::{Binding, Buffer, ReadHalf, Sleep, TcpStream, WriteHalf};
+use wsk::{Addresses, Binding, Buffer, ReadHalf, Sleep, TcpListener, TcpStream, WriteHalf};
 
 use crate::Outcome;
 use crate::failure::{Doing, Failure, expect};
@@ -47,6 +48,14 @@ pub(crate) async fn greet(mut stream: TcpStream) -> Outcome {
 pub(crate) async fn pause(milliseconds: u64) -> Outcome {
     Sleep::new(Duration::from_millis(milliseconds)).doing("a timer")?.await;
     Ok(())
+}
+
+/// Waits until the test lets the scenario go on, by connecting to where it says so: `go <what> <address>`.
+pub(crate) async fn gate(binding: &Binding, scenario: &str, what: &str) -> Outcome {
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut gate = TcpListener::bind(binding, here, Addresses::OwnFamily).await.doing("a gate")?;
+    crate::say(scenario, format_args!("go {what} {}", gate.local_address().await.doing("the gate's address")?));
+    gate.accept().await.doing("wait at the gate").map(drop)
 }
 
 /// Waits until the binding has nothing open and nothing in flight.

@@ -122,7 +122,7 @@ pub(crate) async fn bound(binding: &Binding, _target: SocketAddr) -> Outcome {
     let mut total = 0;
     for place in &mut held {
         let next = pin!(from.receive_indication());
-        let Some(next) = within(Duration::from_millis(500), next).await? else { break };
+        let Some(next) = within(Duration::from_secs(2), next).await? else { break };
         *place = next.doing("receive an indication")?;
         total += place.as_ref().map_or(0, Indication::len);
     }
@@ -186,7 +186,7 @@ pub(crate) async fn dropped(binding: &Binding, target: SocketAddr) -> Outcome {
         let indication = received.ok_or_else(|| Failure::new("expected", "more data"))?;
         let length = indication.len();
         let send = pin!(out.send_chain(indication.into()));
-        match within(Duration::from_millis(200), send).await? {
+        match within(Duration::from_millis(500), send).await? {
             Some(done) => drop(done.doing("send")?),
             None => break,
         }

@@ -71,6 +71,13 @@ impl Exercise {
         self.said("at ").parse().expect("an address")
     }
 
+    /// Lets the scenario go on that waits at this gate.
+    #[track_caller]
+    pub fn go(&self, what: &str) {
+        let gate = self.said(&format!("go {what} ")).parse().expect("an address");
+        drop(super::peer::connect(gate).expect("the gate"));
+    }
+
     /// Its verdict, when it has come: `ok`, or `FAILED: <why>`.
     #[track_caller]
     pub fn verdict(&self) -> String {
