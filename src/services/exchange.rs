@@ -67,11 +67,12 @@ async fn burst(stream: &mut TcpStream, session: &Session, answer: Answer, wished
     let size = if claim.is_some() { wished } else { SMALLEST_BUFFER };
     let buffer = Buffer::new(size as usize).map_err(|_| IoError::OutOfMemory)?;
     let grow = wished == SMALLEST_BUFFER && size < session.service().settings.buffer_size;
-    let turn = |went, buffer: &mut Buffer| {
+    let meter = session.meter().clone();
+    let turn = move |went, buffer: &mut Buffer| {
         let length = buffer.filled().len();
         match went {
-            Went::In => session.received(length),
-            Went::Out => session.sent(length),
+            Went::In => meter.received(length),
+            Went::Out => meter.sent(length),
         }
         match (went, answer) {
             (Went::In, Answer::Same) => Turn::Send,

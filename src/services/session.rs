@@ -8,7 +8,8 @@ use core::pin::Pin;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
-use wsk::{Binding, Either, Instant, IoError, Sleep, Wait, first};
+use wsk::sync::{Pool, Shared, Tagged, tag};
+use wsk::{Binding, Either, Instant, IoError, OutOfMemory, Sleep, Wait, first};
 
 use super::Service;
 use super::service::count;
@@ -19,13 +20,67 @@ pub(crate) struct Session {
     service: &'static Service,
     binding: Binding,
     admission: Admission,
-    /// When something came or went last, in nanoseconds since the system's start, if there is an idle time-out.
-    active_at: AtomicU64,
+    meter: Meter,
+}
+
+/// What counts a connection's traffic. It can be had by more than one who sees some.
+#[derive(Clone)]
+pub(crate) struct Meter {
+    service: &'static Service,
+    /// If there is an idle time-out.
+    active: Option<Shared<Active>>,
+}
+
+/// When something came or went last, in nanoseconds since the system's start.
+struct Active(AtomicU64);
+
+impl Tagged for Active {
+    type Pool = Pool<{ tag(b"WskV") }>;
+}
+
+impl Meter {
+    fn new(service: &'static Service) -> Result<Self, OutOfMemory> {
+        let is_limited = service.settings.idle_timeout.is_some();
+        let active = is_limited.then(|| Shared::try_new(Active(AtomicU64::new(time())))).transpose()?;
+        Ok(Self { service, active })
+    }
+
+    /// Counts bytes that came.
+    pub(crate) fn received(&self, bytes: usize) {
+        self.service.counts.traffic.add_received(bytes);
+        self.mark();
+    }
+
+    /// Counts bytes that went.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.service.counts.traffic.add_sent(bytes);
+        self.mark();
+    }
+
+    fn mark(&self) {
+        if let Some(active) = &self.active {
+            active.0.store(time(), Ordering::Relaxed);
+        }
+    }
+
+    /// For how long nothing has come or gone, in nanoseconds.
+    fn quiet(&self) -> u64 {
+        self.active.as_ref().map_or(0, |active| time().saturating_sub(active.0.load(Ordering::Relaxed)))
+    }
 }
 
 impl Session {
-    pub(super) fn new(service: &'static Service, binding: Binding, admission: Admission) -> Self {
-        Self { service, binding, admission, active_at: AtomicU64::new(0) }
+    /// One that was admitted.
+    ///
+    /// # Errors
+    /// No memory.
+    pub(super) fn new(service: &'static Service, binding: Binding, admission: Admission) -> Result<Self, OutOfMemory> {
+        Ok(Self { service, binding, admission, meter: Meter::new(service)? })
+    }
+
+    /// What counts its traffic.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// The service that it is of.
@@ -50,25 +105,17 @@ impl Session {
 
     /// Counts bytes that came.
     pub(crate) fn received(&self, bytes: usize) {
-        self.service.counts.traffic.add_received(bytes);
-        self.mark();
+        self.meter.received(bytes);
     }
 
     /// Counts bytes that went.
     pub(crate) fn sent(&self, bytes: usize) {
-        self.service.counts.traffic.add_sent(bytes);
-        self.mark();
-    }
-
-    fn mark(&self) {
-        if self.service.settings.idle_timeout.is_some() {
-            self.active_at.store(time(), Ordering::Relaxed);
-        }
+        self.meter.sent(bytes);
     }
 
     /// Sees to the serving: counts how it ended, and ends it if it is idle for too long.
     pub(super) async fn over(&self, serving: Pin<&mut impl Future<Output = Result<(), IoError>>>) {
-        self.mark();
+        self.meter.mark();
         let outcome = match self.service.settings.idle_timeout {
             None => serving.await,
             Some(limit) => match Sleep::new(limit) {
@@ -97,7 +144,7 @@ impl Session {
         let limit = limit.as_nanos() as u64;
         loop {
             (&mut sleep).await;
-            let quiet = time().saturating_sub(self.active_at.load(Ordering::Relaxed));
+            let quiet = self.meter.quiet();
             if quiet >= limit {
                 return;
             }

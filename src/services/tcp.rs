@@ -49,7 +49,10 @@ pub(super) async fn accept_all<E: Future>(
 fn admit(station: Station, binding: &Binding, stream: TcpStream) {
     let service = station.service;
     let served = match service.limits.admit() {
-        Some(admission) => spawn(Session::new(service, binding.clone(), admission), stream).is_ok(),
+        Some(admission) => match Session::new(service, binding.clone(), admission) {
+            Ok(session) => spawn(session, stream).is_ok(),
+            Err(_) => false,
+        },
         None => false,
     };
     count(if served { &service.counts.accepted } else { &service.counts.refused });

@@ -2,7 +2,7 @@
 //! here promise.
 //!
 //! From the bottom up: [`status`], [`bugcheck`] and [`address`] are plain values; [`irp`] and [`mdl`] own kernel objects;
-//! [`op`] is an IRP in flight with its buffers (L13, L35, L37) and [`parked`] the list of those that a rule-breaking
+//! [`op`] is an IRP in flight with its buffers (L13, L35, L37), [`turning`] one that goes out again and again, and [`parked`] the list of those that a rule-breaking
 //! provider kept; [`binding`] is one attachment with its rights (L12-L21); [`socket`] one socket from reservation to the
 //! return of its close (L23-L25), and [`listening`] what one that listens keeps for its callbacks; [`given`], [`security`] and
 //! [`watch`] are what else has to go back or to be ended, by the list [`leaving`] (L21, L22); [`calls`] are the functions
@@ -40,6 +40,7 @@ pub(crate) mod retained;
 pub(crate) mod security;
 pub(crate) mod socket;
 mod status;
+pub(crate) mod turning;
 pub(crate) mod watch;
 pub(crate) mod wide;
 

@@ -300,6 +300,22 @@ impl Shared<Socket> {
         }
     }
 
+    /// The same, for a place that goes with no call: what is done there is one flight, which is counted by itself.
+    ///
+    /// # Errors
+    /// [`Detached`] if its close has begun.
+    #[inline]
+    pub(super) fn enter_to_stay(&self) -> Result<(), Detached> {
+        match self.inside.acquire() {
+            Acquired::Granted => Ok(()),
+            Acquired::Refused => Err(Detached),
+            Acquired::RefusedLast => {
+                self.hand_to_closer();
+                Err(Detached)
+            }
+        }
+    }
+
     /// Gives the place back; `in_flight` if an operation was started there that is not back.
     pub(super) fn leave_inside(&self, in_flight: bool) {
         let released = if in_flight { self.inside.release(Right::Enter) } else { self.inside.release_landed() };
@@ -313,7 +329,13 @@ impl Shared<Socket> {
         self.inside.take_off();
     }
 
+    /// What [`take_off`](Self::take_off) counted is over.
+    pub(super) fn leave_flight(&self) {
+        self.inside.land();
+    }
+
     /// Gives back a place that goes with no call.
+    #[inline]
     pub(super) fn leave(&self, right: Right) {
         if self.inside.release(right) == Released::Last {
             self.hand_to_closer();

@@ -60,6 +60,42 @@ impl Dpc {
     }
 }
 
+/// A DPC object inside of what its routine is for.
+#[repr(transparent)]
+pub(crate) struct DpcCell(UnsafeCell<KDPC>);
+
+impl DpcCell {
+    /// One that is not initialised yet.
+    pub(crate) fn new() -> Self {
+        Self(UnsafeCell::new(KDPC::default()))
+    }
+
+    /// Makes it a DPC that calls `run` with `context`.
+    ///
+    /// # Safety
+    /// It is where it will stay, in nonpaged memory, and not initialised. `context` suits `run` whenever the DPC runs.
+    ///
+    /// # IRQL
+    /// Any.
+    pub(crate) unsafe fn initialize(&self, run: PKDEFERRED_ROUTINE, context: *mut c_void) {
+        // SAFETY: as the caller promises.
+        unsafe { KeInitializeDpc(self.0.get(), run, context) };
+    }
+
+    /// Queues it on this processor.
+    ///
+    /// # Safety
+    /// It is initialised.
+    ///
+    /// # IRQL
+    /// Any.
+    #[inline]
+    pub(crate) unsafe fn queue(&self) {
+        // SAFETY: as the caller promises.
+        unsafe { KeInsertQueueDpc(self.0.get(), null_mut(), null_mut()) };
+    }
+}
+
 /// Waits until every DPC queued before has returned, also those of others.
 ///
 /// # IRQL

@@ -167,6 +167,12 @@ impl Inner {
         Ok(())
     }
 
+    /// The one that runs this; those that came later share the first one's.
+    #[inline]
+    fn processor(&self) -> Option<&Processor> {
+        self.processors.get(current_processor()).or(self.processors.first())
+    }
+
     /// # Safety
     /// As for [`Queue::push`].
     unsafe fn push_passive(&self, node: NonNull<Node>) {
@@ -291,9 +297,7 @@ impl Executor {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub(crate) unsafe fn push(&self, lane: Lane, node: NonNull<Node>) {
-        let processors = &self.0.processors;
-        let processor = processors.get(current_processor() % processors.len().max(1));
-        match (lane, processor) {
+        match (lane, self.0.processor()) {
             (Lane::Dispatch, Some(processor)) => {
                 // SAFETY: as the caller promises.
                 if unsafe { processor.queue.push(node) } {
@@ -303,6 +307,17 @@ impl Executor {
             // SAFETY: as the caller promises.
             _ => unsafe { self.0.push_passive(node) },
         }
+    }
+
+    /// For a DPC that is not the executor's own: whether it may go on, or leaves what it was to do to the passive lane, because
+    /// this processor's DPCs have run as much as they may in this round.
+    ///
+    /// # IRQL
+    /// `DISPATCH_LEVEL`.
+    #[inline]
+    pub(crate) fn spend(&self) -> bool {
+        let round = self.0.rounds.load(Ordering::Relaxed);
+        self.0.processor().is_none_or(|processor| processor.spend(round))
     }
 
     /// See [`Runtime::stop`].

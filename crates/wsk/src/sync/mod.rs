@@ -38,7 +38,7 @@ pub use time::Instant;
 pub use timer::Sleep;
 pub(crate) use watched::{Watched, Watching};
 
-pub(crate) use dpc::{Dpc, flush_dpcs};
+pub(crate) use dpc::{Dpc, DpcCell, flush_dpcs};
 pub(crate) use queue::{Node, Queue};
 pub(crate) use ring::Ring;
 pub(crate) use thread::Thread;

@@ -10,7 +10,7 @@ use wsk_sys::{SOCKADDR, WSK_BUF, WSK_FLAG_ABORTIVE};
 use super::addressed::{Addressed, sockaddr_of};
 use super::{Call, enter, function};
 use crate::raw::address::RawAddress;
-use crate::raw::op::{InPlace, Op, Payload, Pending, Ready};
+use crate::raw::op::{Op, Payload, Pending};
 use crate::raw::socket::Socket;
 use crate::raw::{Buffer, NtStatus};
 use crate::sync::Shared;
@@ -79,56 +79,6 @@ pub(crate) fn send(
     let enter = |wsk, payload, irp| enter!(function, wsk, description_of(payload), flags, irp);
     // SAFETY: buffer and description are in the payload.
     unsafe { call.start(slot, payload, enter) }.map_err(|(status, transfer)| (status, transfer.buffer))
-}
-
-impl Ready<Transfer> {
-    /// A transfer that keeps its buffer.
-    ///
-    /// # Errors
-    /// No memory: the buffer comes back.
-    pub(crate) fn with_buffer(socket: &Shared<Socket>, slot: &mut TransferSlot, buffer: Buffer) -> Result<Self, Buffer> {
-        let transfer = Transfer { description: buffer.room(), buffer, receive: true };
-        Self::reuse(slot, socket, transfer).map_err(|transfer| transfer.buffer)
-    }
-}
-
-/// As [`receive`], with a transfer that has its buffer.
-///
-/// # Errors
-/// No arming: the transfer comes back.
-///
-/// # IRQL
-/// `<= DISPATCH_LEVEL`.
-pub(crate) fn receive_again(
-    call: Call<'_>,
-    mut ready: Ready<Transfer>,
-) -> Result<InPlace<Transfer>, (NtStatus, Ready<Transfer>)> {
-    let function = function!(call.WskReceive in connection | stream);
-    let transfer = ready.payload();
-    (transfer.description, transfer.receive) = (transfer.buffer.room(), true);
-    let enter = |wsk, payload, irp| enter!(function, wsk, description_of(payload), 0, irp);
-    // SAFETY: buffer and description are in the payload.
-    unsafe { call.start_in_place(ready, enter) }
-}
-
-/// As [`send`], with a transfer that has its buffer.
-///
-/// # Errors
-/// No arming: the transfer comes back.
-///
-/// # IRQL
-/// `<= DISPATCH_LEVEL`.
-pub(crate) fn send_again(
-    call: Call<'_>,
-    mut ready: Ready<Transfer>,
-    flags: u32,
-) -> Result<InPlace<Transfer>, (NtStatus, Ready<Transfer>)> {
-    let function = function!(call.WskSend in connection | stream);
-    let transfer = ready.payload();
-    (transfer.description, transfer.receive) = (transfer.buffer.content(), false);
-    let enter = |wsk, payload, irp| enter!(function, wsk, description_of(payload), flags, irp);
-    // SAFETY: buffer and description are in the payload.
-    unsafe { call.start_in_place(ready, enter) }
 }
 
 fn description_of(payload: *mut Transfer) -> *mut WSK_BUF {

@@ -39,6 +39,7 @@ pub(crate) mod messages;
 pub(crate) mod open;
 pub(crate) mod resolve;
 pub(crate) mod send_to;
+pub(in crate::raw) mod transfers;
 
 /// The right to enter one function of one socket.
 pub(crate) struct Call<'a> {
