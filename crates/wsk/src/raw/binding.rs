@@ -32,7 +32,7 @@ use super::socket::{EVENTS, Kind, Socket};
 use super::{Device, calls};
 use crate::signal::Signal;
 use crate::sync::shared::tagged;
-use crate::sync::{Executor, Lane, Node, Passive, Pool, Shared, SpinLock, tag};
+use crate::sync::{Executor, Lane, Node, Passive, Pool, Shared, SpinLock, prefetch, tag};
 use crate::{Detached, Trace};
 
 pub(super) type BindingPool = Pool<{ tag(b"WskC") }>;
@@ -140,6 +140,12 @@ impl Shell {
     /// Any.
     pub(crate) fn is_open(&self) -> bool {
         self.rundown.is_open()
+    }
+
+    /// Has what [`is_open`](Self::is_open) reads come to this processor.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch(&raw const self.rundown);
     }
 
     /// Calls in flight, and sockets or resources to be given back.

@@ -35,7 +35,7 @@ use super::parked::ParkedList;
 use super::retained::Retained;
 use super::{Irp, NtStatus, calls};
 use crate::sync::shared::tagged;
-use crate::sync::{Lane, Node, Pool, Shared, SpinLock, Watched};
+use crate::sync::{Lane, Node, Pool, Shared, SpinLock, Watched, prefetch};
 use crate::{Detached, OpenError};
 
 /// Something was indicated that a receive will fetch: data, or the end of the stream.
@@ -83,19 +83,14 @@ pub(crate) enum Kind {
 /// The close IRP is armed from birth, with a reference to this socket, and completes exactly once. The provider's table is
 /// that of `kind`.
 pub(crate) struct Socket {
+    hot: Hot,
     shell: Shared<Shell>,
-    kind: Kind,
-    /// Counts the [`SocketHandle`]s.
-    owners: AtomicU32,
-    inside: Rundown,
-    wsk: AtomicPtr<WSK_SOCKET>,
     slot: SlotId,
     close_irp: Irp,
     close: Node,
     drain: SpinLock<Option<DrainRight>>,
     parked: ParkedList,
     pub(super) retained: Retained,
-    flags: AtomicU32,
     /// The task that reads, or accepts, if it waits.
     pub(crate) reader: Watched,
     /// The task that waits for the ideal send backlog to change.
@@ -106,6 +101,17 @@ pub(crate) struct Socket {
 }
 
 tagged!(Socket, b"WskS");
+
+/// What every call touches, in one cache line.
+#[repr(C, align(32))]
+struct Hot {
+    inside: Rundown,
+    flags: AtomicU32,
+    /// Counts the [`SocketHandle`]s.
+    owners: AtomicU32,
+    wsk: AtomicPtr<WSK_SOCKET>,
+    kind: Kind,
+}
 
 /// A socket that is not open yet, and is given up unless it is opened. It is dropped while a right is held, or by the
 /// cleanup callback (a parked operation's).
@@ -130,18 +136,20 @@ impl Reserved {
         };
         let slot = reserve_slot(enter)?;
         let made = Shared::try_new(Socket {
+            hot: Hot {
+                inside: Rundown::new(),
+                flags: AtomicU32::new(enter.shell().first_flags(kind)),
+                owners: AtomicU32::new(1),
+                wsk: AtomicPtr::new(null_mut()),
+                kind,
+            },
             shell: enter.shell().clone(),
-            kind,
-            owners: AtomicU32::new(1),
-            inside: Rundown::new(),
-            wsk: AtomicPtr::new(null_mut()),
             slot,
             close_irp,
             close: Node::new(close),
             drain: SpinLock::new(None),
             parked: ParkedList::new(),
             retained: Retained::new(),
-            flags: AtomicU32::new(enter.shell().first_flags(kind)),
             reader: Watched::new(),
             writer: AtomicWaker::new(),
             ideal_backlog: AtomicUsize::new(0),
@@ -184,7 +192,7 @@ impl Drop for Reserved {
 impl SocketHandle {
     /// Another owner.
     pub(crate) fn another(&self) -> Self {
-        self.0.owners.fetch_add(1, Ordering::Relaxed);
+        self.0.hot.owners.fetch_add(1, Ordering::Relaxed);
         Self(self.0.clone())
     }
 
@@ -204,7 +212,7 @@ impl core::ops::Deref for SocketHandle {
 
 impl Drop for SocketHandle {
     fn drop(&mut self) {
-        if self.0.owners.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.0.hot.owners.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.begin_close();
         }
     }
@@ -238,9 +246,9 @@ impl Shared<Socket> {
 
     /// Stores the pointer, then enters the table; whoever shuts the gate before that is made up for here.
     fn opened(&self, wsk: *mut WSK_SOCKET, right: DrainRight) {
-        self.wsk.store(wsk, Ordering::Release);
+        self.hot.wsk.store(wsk, Ordering::Release);
         *self.drain.lock() = Some(right);
-        let opened = self.inside.open();
+        let opened = self.hot.inside.open();
         debug_assert!(opened, "a socket was opened twice");
         let left_over = self.shell.table_while_held().lock().fill(self.slot, self.clone()).err();
         debug_assert!(left_over.is_none(), "the slot was somebody else's");
@@ -262,7 +270,7 @@ impl Shared<Socket> {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub(crate) fn begin_close(&self) {
-        let begun = self.inside.begin_end();
+        let begun = self.hot.inside.begin_end();
         if begun != BeginEnd::Already {
             // First, so that what comes back because of the close is known to.
             self.end(CLOSING);
@@ -290,7 +298,7 @@ impl Shared<Socket> {
     /// # Errors
     /// [`Detached`] if its close has begun.
     pub(super) fn enter_inside(&self) -> Result<(), Detached> {
-        match self.inside.acquire_flying() {
+        match self.hot.inside.acquire_flying() {
             Acquired::Granted => Ok(()),
             Acquired::Refused => Err(Detached),
             Acquired::RefusedLast => {
@@ -306,7 +314,7 @@ impl Shared<Socket> {
     /// [`Detached`] if its close has begun.
     #[inline]
     pub(super) fn enter_to_stay(&self) -> Result<(), Detached> {
-        match self.inside.acquire() {
+        match self.hot.inside.acquire() {
             Acquired::Granted => Ok(()),
             Acquired::Refused => Err(Detached),
             Acquired::RefusedLast => {
@@ -318,7 +326,7 @@ impl Shared<Socket> {
 
     /// Gives the place back; `in_flight` if an operation was started there that is not back.
     pub(super) fn leave_inside(&self, in_flight: bool) {
-        let released = if in_flight { self.inside.release(Right::Enter) } else { self.inside.release_landed() };
+        let released = if in_flight { self.hot.inside.release(Right::Enter) } else { self.hot.inside.release_landed() };
         if released == Released::Last {
             self.hand_to_closer();
         }
@@ -326,30 +334,30 @@ impl Shared<Socket> {
 
     /// Counts the flight of a call whose place inside was somebody else's.
     pub(super) fn take_off(&self) {
-        self.inside.take_off();
+        self.hot.inside.take_off();
     }
 
     /// What [`take_off`](Self::take_off) counted is over.
     pub(super) fn leave_flight(&self) {
-        self.inside.land();
+        self.hot.inside.land();
     }
 
     /// Gives back a place that goes with no call.
     #[inline]
     pub(super) fn leave(&self, right: Right) {
-        if self.inside.release(right) == Released::Last {
+        if self.hot.inside.release(right) == Released::Last {
             self.hand_to_closer();
         }
     }
 
     /// Asks for a place inside for something that is kept, and has to go back before the close (L21).
     pub(super) fn enter_to_keep(&self) -> Acquired {
-        self.inside.acquire_as(Right::Drain)
+        self.hot.inside.acquire_as(Right::Drain)
     }
 
     /// What was kept has gone back.
     pub(super) fn leave_kept(&self) {
-        if self.inside.release(Right::Drain) == Released::Last {
+        if self.hot.inside.release(Right::Drain) == Released::Last {
             self.hand_to_closer();
         }
     }
@@ -359,7 +367,7 @@ impl Shared<Socket> {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub(crate) fn raise(&self, flag: u32) {
-        self.flags.fetch_or(flag, Ordering::AcqRel);
+        self.hot.flags.fetch_or(flag, Ordering::AcqRel);
         self.reader.wake();
     }
 
@@ -378,7 +386,7 @@ impl Shared<Socket> {
     /// The provider says how much should be on its way.
     pub(super) fn backlog_changed(&self, ideal: usize) {
         self.ideal_backlog.store(ideal, Ordering::Relaxed);
-        self.flags.fetch_or(BACKLOG, Ordering::AcqRel);
+        self.hot.flags.fetch_or(BACKLOG, Ordering::AcqRel);
         self.writer.wake();
     }
 
@@ -389,31 +397,31 @@ impl Shared<Socket> {
 
     /// Sets a flag that nobody waits for.
     pub(crate) fn mark(&self, flag: u32) {
-        if self.flags.load(Ordering::Relaxed) & flag != flag {
-            self.flags.fetch_or(flag, Ordering::Relaxed);
+        if self.hot.flags.load(Ordering::Relaxed) & flag != flag {
+            self.hot.flags.fetch_or(flag, Ordering::Relaxed);
         }
     }
 
     /// Takes flags: those of `which` that were set, and are not any more.
     pub(crate) fn take_flags(&self, which: u32) -> u32 {
-        self.flags.fetch_and(!which, Ordering::AcqRel) & which
+        self.hot.flags.fetch_and(!which, Ordering::AcqRel) & which
     }
 
     /// The flags.
     pub(crate) fn flags(&self) -> u32 {
-        self.flags.load(Ordering::Acquire)
+        self.hot.flags.load(Ordering::Acquire)
     }
 
     /// Functions of this socket that are being entered, and calls whose results are still to come.
     pub(crate) fn work(&self) -> (u32, u32) {
-        let now = self.inside.snapshot();
+        let now = self.hot.inside.snapshot();
         (now.enters, now.flights)
     }
 }
 
 impl Socket {
     pub(crate) fn kind(&self) -> Kind {
-        self.kind
+        self.hot.kind
     }
 
     /// What it keeps if it listens, or may.
@@ -423,12 +431,18 @@ impl Socket {
 
     /// The flags that a connection has because this listener's event brought it.
     pub(super) fn inherited_flags(&self) -> u32 {
-        if self.flags.load(Ordering::Relaxed) & BEQUEATH == 0 { 0 } else { EVENTS }
+        if self.hot.flags.load(Ordering::Relaxed) & BEQUEATH == 0 { 0 } else { EVENTS }
     }
 
     /// Whether its end has begun, from whichever side.
     pub(crate) fn is_ending(&self) -> bool {
-        self.flags.load(Ordering::Acquire) & (CLOSING | GONE) != 0 || !self.shell.is_open()
+        self.hot.flags.load(Ordering::Acquire) & (CLOSING | GONE) != 0 || !self.shell.is_open()
+    }
+
+    /// Has the line that every call touches come to this processor.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        prefetch(&raw const self.hot);
     }
 
     pub(crate) fn shell(&self) -> &Shared<Shell> {
@@ -437,7 +451,7 @@ impl Socket {
 
     /// The provider's socket, for whoever is inside, and for the closer.
     pub(super) fn wsk(&self) -> *mut WSK_SOCKET {
-        self.wsk.load(Ordering::Acquire)
+        self.hot.wsk.load(Ordering::Acquire)
     }
 }
 
@@ -445,7 +459,7 @@ impl Owner for Shared<Socket> {
     const COUNTED: bool = false;
 
     fn leave(&self) {
-        self.inside.land();
+        self.hot.inside.land();
     }
 
     fn is(&self, other: &Self) -> bool {

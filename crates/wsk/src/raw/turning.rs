@@ -21,8 +21,9 @@ use core::ptr::NonNull;
 use allocator_api2::alloc::Allocator;
 use wdk_sys::{DEVICE_OBJECT, IRP, KDPC, NTSTATUS};
 use wsk_lifecycle::turns::{Asked, Came, MOST_TURNS, Mind, Runner, TurnState, Waited, Wish};
-use wsk_sys::WSK_BUF;
+use wsk_sys::{WSK_BUF, WSK_FLAG_NODELAY};
 
+use super::binding::Shell;
 use super::calls::Call;
 use super::calls::transfers::{Stay, Transfers};
 use super::op::Owner;
@@ -30,7 +31,7 @@ use super::parked::Parked;
 use super::socket::{ACTIVE, Socket};
 use super::{Buffer, Irp, NtStatus};
 use crate::Detached;
-use crate::sync::{DpcCell, Lane, Node, OutOfMemory, Pool, Shared, tag};
+use crate::sync::{DpcCell, Lane, Node, OutOfMemory, Pool, Shared, prefetch, tag};
 
 type TurningPool = Pool<{ tag(b"WskO") }>;
 
@@ -73,12 +74,22 @@ pub(crate) struct Outcome {
     pub(crate) buffer: Option<Buffer>,
 }
 
+/// How many runs its DPC makes before it asks whether others have to run. A question for each would cost as much as a run.
+const RUNS: u8 = 8;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Phase {
     Begin,
     Receiving,
     Sending,
+}
+
+/// Where it stands.
+struct Stand {
+    phase: Phase,
+    /// Runs of the DPC since it asked whether others have to run.
+    runs: u8,
 }
 
 /// What goes round, and who looks at it.
@@ -97,11 +108,13 @@ struct Lap<F> {
 struct Turning<F> {
     dpc: DpcCell,
     state: TurnState,
-    send_flags: u32,
+    stand: UnsafeCell<Stand>,
+    /// WSK_FLAG_NODELAY, or nothing.
+    no_delay: bool,
     socket: Shared<Socket>,
+    shell: Shared<Shell>,
     irp: UnsafeCell<Irp>,
     description: UnsafeCell<WSK_BUF>,
-    phase: UnsafeCell<Phase>,
     transfers: Transfers,
     lap: UnsafeCell<Option<Lap<F>>>,
     outcome: UnsafeCell<Option<Outcome>>,
@@ -158,11 +171,12 @@ impl<F: Looking> Turns<F> {
         let turning = Turning {
             dpc: DpcCell::new(),
             state: TurnState::new(),
-            send_flags,
+            stand: UnsafeCell::new(Stand { phase: Phase::Begin, runs: 0 }),
+            no_delay: send_flags & WSK_FLAG_NODELAY != 0,
             socket: socket.clone(),
+            shell: socket.shell().clone(),
             irp: UnsafeCell::new(irp),
             description: UnsafeCell::new(buffer.room()),
-            phase: UnsafeCell::new(Phase::Begin),
             transfers,
             lap: UnsafeCell::new(Some(Lap { buffer, turn })),
             outcome: UnsafeCell::new(None),
@@ -205,13 +219,12 @@ impl<F: Looking> Turns<F> {
             return;
         }
         // SAFETY: the asker's until he settles.
-        if wish == Wish::End || unsafe { *turning.phase.get() } == Phase::Receiving {
+        if wish == Wish::End || unsafe { &*turning.stand.get() }.phase == Phase::Receiving {
             // SAFETY: as above; the IRP stays meanwhile (L37).
             unsafe { &*turning.irp.get() }.cancel();
         }
         if turning.state.settle() {
-            // SAFETY: initialised; the turn that is due keeps it all.
-            unsafe { turning.dpc.queue() };
+            turning.queue();
         }
     }
 
@@ -264,8 +277,8 @@ unsafe extern "C" fn came<F: Looking>(_device: *mut DEVICE_OBJECT, _irp: *mut IR
     // SAFETY: as the caller promises.
     match unsafe { &(*turning).state }.came() {
         Came::Left => {}
-        // SAFETY: initialised; the turn that is due keeps it all.
-        Came::Run => unsafe { (*turning).dpc.queue() },
+        // SAFETY: the turn that is due keeps it all.
+        Came::Run => unsafe { &*turning }.queue(),
         // SAFETY: parked, and back.
         Came::Unpark => unsafe { unpark(turning) },
     }
@@ -293,13 +306,16 @@ unsafe extern "C" fn run<F: Looking>(_dpc: *mut KDPC, context: *mut c_void, _: *
     // SAFETY: as the caller promises.
     let turning = unsafe { NonNull::new_unchecked(context.cast::<Turning<F>>()) };
     // SAFETY: the turn that is due keeps it all.
-    if unsafe { &(*turning.as_ptr()).socket }.shell().executor.spend() {
+    let this = unsafe { &*turning.as_ptr() };
+    // SAFETY: the runner's.
+    let runs = &mut unsafe { &mut *this.stand.get() }.runs;
+    *runs = (*runs + 1) % RUNS;
+    if *runs == 0 && !this.shell.executor.spend(RUNS.into()) {
         // SAFETY: the queued DPC was this run.
-        unsafe { take_turns(turning) };
-    } else {
-        // SAFETY: as above.
-        unsafe { pass_on(turning) };
+        return unsafe { pass_on(turning) };
     }
+    // SAFETY: as above.
+    unsafe { take_turns(turning) };
 }
 
 /// Others have to run: the turns go on on the passive thread.
@@ -311,7 +327,7 @@ unsafe fn pass_on<F: Looking>(turning: NonNull<Turning<F>>) {
     // SAFETY: inside the block, by a pointer that is good for all of it.
     let node = unsafe { NonNull::new_unchecked(&raw mut (*turning.as_ptr()).node) };
     // SAFETY: the turn that is due keeps it all.
-    let executor = &unsafe { &(*turning.as_ptr()).socket }.shell().executor;
+    let executor = &unsafe { &(*turning.as_ptr()).shell }.executor;
     // SAFETY: in no queue, for there is one run at a time; it stays until it has run.
     unsafe { executor.push(Lane::Passive, node) };
 }
@@ -334,7 +350,7 @@ unsafe fn take_turns<F: Looking>(turning: NonNull<Turning<F>>) {
     let mut runner = this.state.begin();
     let mut turns = 0;
     let over = 'over: loop {
-        let Ok(stay) = Stay::begin(&this.socket) else { break Over::Detached };
+        let Ok(stay) = Stay::begin(&this.socket, &this.shell) else { break Over::Detached };
         this.socket.mark(ACTIVE);
         loop {
             turns += 1;
@@ -374,6 +390,16 @@ unsafe fn take_turns<F: Looking>(turning: NonNull<Turning<F>>) {
 }
 
 impl<F: Looking> Turning<F> {
+    /// Queues the DPC, and has come what that will touch.
+    #[inline]
+    fn queue(&self) {
+        self.socket.prefetch();
+        self.shell.prefetch();
+        prefetch(self.lap.get());
+        // SAFETY: initialised by the invariant.
+        unsafe { self.dpc.queue() };
+    }
+
     /// What has come or gone is looked at, and the IRP is sent again; the status of that call.
     ///
     /// # Errors
@@ -388,7 +414,7 @@ impl<F: Looking> Turning<F> {
         // SAFETY: as above.
         let irp = unsafe { &mut *self.irp.get() };
         // SAFETY: as above.
-        let phase = unsafe { &mut *self.phase.get() };
+        let phase = &mut unsafe { &mut *self.stand.get() }.phase;
         let next = if *phase == Phase::Begin {
             Turn::Receive
         } else {
@@ -426,8 +452,9 @@ impl<F: Looking> Turning<F> {
         *phase = Phase::Sending;
         // SAFETY: the runner's.
         unsafe { *described = lap.buffer.content() };
+        let flags = if self.no_delay { WSK_FLAG_NODELAY } else { 0 };
         // SAFETY: as above.
-        Ok(unsafe { self.transfers.send(stay, described, self.send_flags, irp) })
+        Ok(unsafe { self.transfers.send(stay, described, flags, irp) })
     }
 
     /// What the runner minds before he waits: sends are not given up by a stop.
@@ -437,7 +464,7 @@ impl<F: Looking> Turning<F> {
     #[inline]
     fn mind(&self) -> Mind {
         // SAFETY: the runner's.
-        if unsafe { *self.phase.get() } == Phase::Receiving { Mind::Stop } else { Mind::End }
+        if unsafe { &*self.stand.get() }.phase == Phase::Receiving { Mind::Stop } else { Mind::End }
     }
 
     /// Does what the future has asked for, and waits.
@@ -461,8 +488,7 @@ unsafe fn hand_over<F: Looking>(turning: NonNull<Turning<F>>, runner: Runner) {
     // SAFETY: the turn that is due keeps it all.
     let this = unsafe { &*turning.as_ptr() };
     this.state.hand_over(runner);
-    // SAFETY: initialised; nobody else has that turn taken.
-    unsafe { this.dpc.queue() };
+    this.queue();
 }
 
 /// Leaves what came of it to the future, and wakes that.

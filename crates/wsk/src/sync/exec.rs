@@ -195,7 +195,7 @@ impl Inner {
 
     fn run_processor(&self, processor: &Processor) {
         for node in processor.queue.take() {
-            if processor.spend(self.rounds.load(Ordering::Relaxed)) {
+            if processor.spend(1, self.rounds.load(Ordering::Relaxed)) {
                 // SAFETY: taken from a queue, which guarantees that it may be run once.
                 unsafe { Node::run(node) };
             } else {
@@ -211,12 +211,12 @@ impl Processor {
         Self { queue: Queue::new(), dpc, spent: AtomicU32::new(0), round: AtomicU32::new(0) }
     }
 
-    /// Takes one node's worth of the budget, which is new in every round of the passive thread. Only the processor's DPC
+    /// Takes the worth of so many nodes of the budget, which is new in every round of the passive thread. Only the processor's DPC
     /// does, and a count that is off by some does no harm: loads and stores are enough.
-    fn spend(&self, round: u32) -> bool {
+    fn spend(&self, nodes: u32, round: u32) -> bool {
         let spent = if self.round.load(Ordering::Relaxed) == round { self.spent.load(Ordering::Relaxed) } else { 0 };
         self.round.store(round, Ordering::Relaxed);
-        self.spent.store(spent + 1, Ordering::Relaxed);
+        self.spent.store(spent.saturating_add(nodes), Ordering::Relaxed);
         spent < DPC_BUDGET
     }
 }
@@ -309,15 +309,15 @@ impl Executor {
         }
     }
 
-    /// For a DPC that is not the executor's own: whether it may go on, or leaves what it was to do to the passive lane, because
-    /// this processor's DPCs have run as much as they may in this round.
+    /// For a DPC that is not the executor's own, and has done the work of so many nodes: whether it may go on, or leaves what it was
+    /// to do now to the passive lane, because this processor's DPCs have run as much as they may in this round.
     ///
     /// # IRQL
     /// `DISPATCH_LEVEL`.
     #[inline]
-    pub(crate) fn spend(&self) -> bool {
+    pub(crate) fn spend(&self, nodes: u32) -> bool {
         let round = self.0.rounds.load(Ordering::Relaxed);
-        self.0.processor().is_none_or(|processor| processor.spend(round))
+        self.0.processor().is_none_or(|processor| processor.spend(nodes, round))
     }
 
     /// See [`Runtime::stop`].

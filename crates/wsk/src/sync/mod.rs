@@ -14,6 +14,7 @@ mod irql;
 mod join;
 mod list;
 mod pool;
+mod prefetch;
 mod queue;
 mod ring;
 #[macro_use]
@@ -39,6 +40,7 @@ pub use timer::Sleep;
 pub(crate) use watched::{Watched, Watching};
 
 pub(crate) use dpc::{Dpc, DpcCell, flush_dpcs};
+pub(crate) use prefetch::prefetch;
 pub(crate) use queue::{Node, Queue};
 pub(crate) use ring::Ring;
 pub(crate) use thread::Thread;

@@ -10,6 +10,7 @@ use wsk_sys::{PFN_WSK_RECEIVE, PFN_WSK_SEND, WSK_BUF, WSK_SOCKET};
 use super::{Call, enter, function};
 use crate::Detached;
 use crate::raw::NtStatus;
+use crate::raw::binding::Shell;
 use crate::raw::socket::Socket;
 use crate::sync::Shared;
 
@@ -17,15 +18,15 @@ use crate::sync::Shared;
 pub(in crate::raw) struct Stay<'a>(&'a Shared<Socket>);
 
 impl<'a> Stay<'a> {
-    /// Asks for it.
+    /// Asks for it; the shell is the socket's.
     ///
     /// # Errors
     /// [`Detached`] once the binding's detach or the socket's close has begun.
     #[inline]
-    pub(in crate::raw) fn begin(socket: &'a Shared<Socket>) -> Result<Self, Detached> {
+    pub(in crate::raw) fn begin(socket: &'a Shared<Socket>, shell: &Shell) -> Result<Self, Detached> {
         socket.enter_to_stay()?;
         let stay = Self(socket);
-        if socket.shell().is_open() { Ok(stay) } else { Err(Detached) }
+        if shell.is_open() { Ok(stay) } else { Err(Detached) }
     }
 }
 
