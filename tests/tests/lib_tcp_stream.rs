@@ -284,20 +284,6 @@ isolated! {
     }
 
     #[test]
-    fn lib_tcp_stream_turns_that_only_send_let_others_run() {
-        let (target, host) = serve(|mut stream, _| {
-            say(&mut stream, "go");
-            let mut heard = Vec::new();
-            stream.read_to_end(&mut heard).expect("a FIN");
-            heard.len()
-        });
-        let run = with_rules("tcp_stream_turns", target, vec![always(Function::Send, Action::BeforeReturn)]);
-        run.expect_ok();
-        assert_eq!(host.join().expect("the host's side"), 2 * 2000);
-        run.unload_clean();
-    }
-
-    #[test]
     fn lib_tcp_stream_silence_closes_without_a_disconnect() {
         let rig = exercise_rig(config());
         let steps = Steps::record(rig.bench());

@@ -74,6 +74,8 @@ fn loom() -> Command {
             "loom_op",
             "--test",
             "loom_task",
+            "--test",
+            "loom_turns",
             "--target-dir",
         ])
         .arg(target("loom"));

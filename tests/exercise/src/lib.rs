@@ -20,6 +20,7 @@ mod tcp_connect;
 mod tcp_inspect;
 mod tcp_listen;
 mod tcp_stream;
+mod tcp_turns;
 mod udp;
 mod udp_adverse;
 mod wire;
@@ -69,7 +70,8 @@ scenarios! {
         stream_socket, stream_socket_by_event, ends, kept;
     tcp_inspect: accepts, accepts_by_event, decides, aborted, too_many, report, verdict_dropped, verdict_stays, ends, not_conditional;
     tcp_stream: halves_at_once, full_duplex, one_half_goes, reader_stays, abort, finish_with, exact, drain, backlogs, events,
-        static_events, disabling, pipeline, pipeline_dropped, turns, silence, ends;
+        static_events, disabling, pipeline, pipeline_dropped, silence, ends;
+    tcp_turns: echo, sends, dropped, late, ends;
     zero_copy: echo, tight, copies, vectors, bound, hold, queue, dropped, forward;
     perf: zero_copy, copying, buffered;
     datagrams: copies, bound, forward, stuck, held, disable, disabling, forgotten, gone, from_the_start, cast;

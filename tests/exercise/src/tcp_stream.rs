@@ -3,13 +3,12 @@
 //! # IRQL
 //! `<= DISPATCH_LEVEL`.
 
-use core::future::{Future, poll_fn};
+use core::future::Future;
 use core::net::SocketAddr;
 use core::num::NonZeroU16;
-use core::pin::Pin;
 use core::time::Duration;
 
-use wsk::{Binding, Buffer, Disabling, Event, IoError, Lane, ReadHalf, TcpStream, Turn, Turned, Went, WriteHalf, timeout};
+use wsk::{Binding, Buffer, Disabling, Event, IoError, Lane, ReadHalf, TcpStream, WriteHalf, timeout};
 
 use crate::failure::{Doing, Failure, expect};
 use crate::wire::{hear, nothing_left, pause, room, say as send, text};
@@ -318,27 +317,4 @@ pub(crate) async fn ends(binding: &Binding, target: SocketAddr) -> Outcome {
         }
     }
     Ok(())
-}
-
-/// Sends that are done at once, and no receive between them: the task lets others run all the same.
-pub(crate) async fn turns(binding: &Binding, target: SocketAddr) -> Outcome {
-    const SENDS: u32 = 2000;
-    let mut stream = connected(binding, target).await?;
-    let mut sent = 0;
-    let turn = |went, _: &mut Buffer| {
-        sent += u32::from(went == Went::Out);
-        if sent < SENDS { Turn::Send } else { Turn::Stop }
-    };
-    let mut turns = stream.turns(room(16)?, turn);
-    let mut polls = 0;
-    let turned = poll_fn(|context| {
-        polls += 1;
-        Pin::new(&mut turns).poll(context)
-    });
-    let (buffer, turned) = turned.await.doing("turns")?;
-    drop(turns);
-    expect(matches!(turned, Turned::Stopped) && sent == SENDS, "as many as were wanted")?;
-    expect(polls > SENDS / 100, "others could run")?;
-    expect(buffer.filled() == b"go", "what has come")?;
-    stream.finish().await.doing("finish")
 }

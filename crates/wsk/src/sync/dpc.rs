@@ -66,6 +66,9 @@ pub(crate) struct DpcCell(UnsafeCell<KDPC>);
 
 impl DpcCell {
     /// One that is not initialised yet.
+    ///
+    /// # IRQL
+    /// Any.
     pub(crate) fn new() -> Self {
         Self(UnsafeCell::new(KDPC::default()))
     }
