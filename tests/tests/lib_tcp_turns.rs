@@ -4,14 +4,14 @@ mod support;
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ntbench::NtStatus;
 use ntbench::wsk::{Action, Faults, Function, Moment, Rule, Step, When};
 use support::exercise::{Exercise, exercise, exercise_on, exercise_rig};
-use support::hosts::{end, hear_last, say, serve};
+use support::hosts::{end, hear, hear_last, say, serve};
 use support::{Steps, config, isolated};
 
 const WRONG: NtStatus = NtStatus::INSUFFICIENT_RESOURCES;
@@ -38,7 +38,7 @@ fn echoed() -> (SocketAddr, JoinHandle<Vec<u8>>) {
         let writing = std::thread::spawn(move || {
             // It may be given up.
             let _ = writer.write_all(&sent());
-            end(&writer);
+            let _ = writer.shutdown(Shutdown::Write);
         });
         let mut heard = Vec::new();
         let _ = stream.read_to_end(&mut heard);
@@ -70,6 +70,32 @@ fn taker() -> SocketAddr {
 
 fn dropped(rules: Vec<Rule>) {
     with_rules("tcp_turns_dropped", taker(), rules).expect_ok_and_unload();
+}
+
+/// A host that says nothing.
+fn silent() -> SocketAddr {
+    let (target, _) = serve(|mut stream, _| std::io::copy(&mut stream, &mut std::io::sink()));
+    target
+}
+
+/// Turns of which one transfer goes wrong, with that error.
+fn given_up(function: Function, action: Action) {
+    let (target, host) = echoed();
+    let run = with_rules("tcp_turns_echo", target, vec![Rule { function, when: When::Nth(5), action }]);
+    assert!(run.verdict().contains("OutOfMemory"), "{}", run.verdict());
+    run.unload_clean();
+    let _ = host.join();
+}
+
+/// Turns that the end of the binding ends.
+fn ended(target: SocketAddr, departs: bool) {
+    let run = exercise("tcp_turns_ends", target);
+    run.said("waiting");
+    if departs {
+        support::depart(run.bench());
+    }
+    run.unload_clean();
+    run.expect_ok();
 }
 
 isolated! {
@@ -105,24 +131,23 @@ isolated! {
     }
 
     #[test]
-    fn l35_lib_tcp_turns_whose_transfers_never_complete_leave_nothing() {
-        for function in [Function::Receive, Function::Send] {
-            let (target, host) = echoed();
-            let rule = Rule { function, when: When::Nth(5), action: Action::Abandon(WRONG) };
-            let run = with_rules("tcp_turns_echo", target, vec![rule]);
-            assert!(run.verdict().contains("OutOfMemory"), "{}", run.verdict());
-            run.unload_clean();
-            let _ = host.join();
-        }
+    fn l35_lib_tcp_turns_whose_receive_never_completes_leave_nothing() {
+        given_up(Function::Receive, Action::Abandon(WRONG));
+    }
+
+    #[test]
+    fn l35_lib_tcp_turns_whose_send_never_completes_leave_nothing() {
+        given_up(Function::Send, Action::Abandon(WRONG));
     }
 
     #[test]
     fn l35_lib_tcp_turns_that_failed_take_their_irp_back_when_it_comes_after_all() {
         let (target, host) = serve(|mut stream, _| {
             // It says nothing before: the receive that failed is waiting.
-            hear_last(&mut stream, "failed");
+            hear(&mut stream, "failed");
             say(&mut stream, "after all");
             end(&stream);
+            hear_last(&mut stream, "");
         });
         let rule = Rule { function: Function::Receive, when: When::Nth(1), action: Action::CompleteAndReturn(WRONG) };
         let run = with_rules("tcp_turns_late", target, vec![rule]);
@@ -133,12 +158,7 @@ isolated! {
 
     #[test]
     fn lib_tcp_turns_that_fail_say_so() {
-        let (target, host) = echoed();
-        let rule = Rule { function: Function::Send, when: When::Nth(3), action: Action::FailLater(WRONG) };
-        let run = with_rules("tcp_turns_echo", target, vec![rule]);
-        assert!(run.verdict().contains("OutOfMemory"), "{}", run.verdict());
-        run.unload_clean();
-        let _ = host.join();
+        given_up(Function::Send, Action::FailLater(WRONG));
     }
 
     #[test]
@@ -152,10 +172,13 @@ isolated! {
     }
 
     #[test]
-    fn l37_lib_tcp_turns_dropped_at_work_leave_nothing() {
-        for action in [Action::Pending, Action::BeforeReturn, Action::Late(Duration::from_micros(50))] {
-            dropped(vec![always(Function::Send, action)]);
-        }
+    fn l37_lib_tcp_turns_dropped_between_sends_that_complete_inline_leave_nothing() {
+        dropped(vec![always(Function::Send, Action::Pending)]);
+    }
+
+    #[test]
+    fn l37_lib_tcp_turns_dropped_between_sends_that_complete_late_leave_nothing() {
+        dropped(vec![always(Function::Send, Action::Late(Duration::from_micros(50)))]);
     }
 
     #[test]
@@ -167,7 +190,7 @@ isolated! {
             heard.len()
         });
         let rig = exercise_rig(config());
-        let rules = vec![always(Function::Send, Action::BeforeReturn)];
+        let rules = vec![always(Function::Send, Action::Pending)];
         rig.bench().provider().set_faults(Faults { rules, ..Faults::default() });
         let steps = Steps::record(rig.bench());
         let run = exercise_on(&rig, "tcp_turns_sends", target);
@@ -180,29 +203,22 @@ isolated! {
     }
 
     #[test]
-    fn l22_lib_tcp_turns_that_wait_end_at_unload_and_with_the_provider() {
-        for departs in [false, true] {
-            let (target, _) = serve(|mut stream, _| std::io::copy(&mut stream, &mut std::io::sink()));
-            let run = exercise("tcp_turns_ends", target);
-            run.said("waiting");
-            if departs {
-                support::depart(run.bench());
-            }
-            run.unload_clean();
-            run.expect_ok();
-        }
+    fn l22_lib_tcp_turns_that_wait_end_at_unload() {
+        ended(silent(), false);
     }
 
     #[test]
-    fn l22_lib_tcp_turns_at_work_end_at_unload_and_with_the_provider() {
-        for departs in [false, true] {
-            let run = exercise("tcp_turns_ends", taker());
-            run.said("waiting");
-            if departs {
-                support::depart(run.bench());
-            }
-            run.unload_clean();
-            run.expect_ok();
-        }
+    fn l22_lib_tcp_turns_that_wait_end_with_the_provider() {
+        ended(silent(), true);
+    }
+
+    #[test]
+    fn l22_lib_tcp_turns_at_work_end_at_unload() {
+        ended(taker(), false);
+    }
+
+    #[test]
+    fn l22_lib_tcp_turns_at_work_end_with_the_provider() {
+        ended(taker(), true);
     }
 }

@@ -41,9 +41,6 @@ pub(crate) async fn sends(binding: &Binding, target: SocketAddr) -> Outcome {
     let (buffer, turned) = stream.turns(room(16)?, turn).await.doing("turns")?;
     expect(matches!(turned, Turned::Stopped), "as many as were wanted")?;
     expect(buffer.filled() == b"go", "what has come")?;
-    // The stream is as before: it can have turns again.
-    let (_, turned) = stream.turns(buffer, |_, _| Turn::Stop).await.doing("turns again")?;
-    expect(matches!(turned, Turned::Stopped), "one turn")?;
     stream.finish().await.doing("finish")
 }
 
@@ -64,6 +61,9 @@ pub(crate) async fn late(binding: &Binding, target: SocketAddr) -> Outcome {
     let Err(failed) = stream.turns(room(16)?, back).await else { return Err(Failure::new("turns", "no failure")) };
     expect(failed.error == IoError::OutOfMemory && failed.buffer.is_none(), "a buffer that is still out")?;
     stream.send(text("failed")?).await.doing("send")?;
+    // What the peer says then is the failed receive's, and its FIN is this one's.
+    let end = stream.receive(room(16)?).await.doing("receive the end")?;
+    expect(end.filled().is_empty(), "the peer's FIN")?;
     stream.finish().await.doing("finish")
 }
 
