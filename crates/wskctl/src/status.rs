@@ -122,9 +122,9 @@ fn registration(state: &State) -> String {
         None => (WARNING, "unknown"),
     };
     let word = styled(style, word);
-    match state.generation {
-        0 => word,
-        number => format!("{word}: attachment {number}, WSK {}, for {}", wsk(state.wsk_version), micros(state.attached_us)),
+    match attachment(state) {
+        Some(attachment) => format!("{word}: {attachment}"),
+        None => word,
     }
 }
 
@@ -216,6 +216,12 @@ impl Figures {
 pub(crate) fn driver_version(version: &Version) -> String {
     let [major, minor, patch, _] = version.driver;
     format!("{major}.{minor}.{patch}")
+}
+
+/// The binding, if there is one, as `attachment 2, WSK 1.0, for 3 min 2 s`.
+pub(crate) fn attachment(state: &State) -> Option<String> {
+    let (number, version, age) = (state.generation, wsk(state.wsk_version), micros(state.attached_us));
+    (number != 0).then(|| format!("attachment {number}, WSK {version}, for {age}"))
 }
 
 /// A version of WSK as it is written.

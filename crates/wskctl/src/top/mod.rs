@@ -38,6 +38,9 @@ pub(crate) struct Arguments {
     /// Print what it shows after two samples, and end
     #[arg(long)]
     once: bool,
+    /// With --once: print it as a picture, in SVG
+    #[arg(long, requires = "once")]
+    svg: bool,
     /// With --once: how many columns and lines
     #[arg(long, value_name = "WIDTHxHEIGHT", requires = "once", value_parser = size)]
     size: Option<(u16, u16)>,
@@ -54,7 +57,7 @@ pub(crate) fn run(tool: &Tool, arguments: &Arguments) -> Result<(), Failure> {
     let mut app = App::new(period, tool.output().zone().clone());
     app.took(sample::take(tool, app.seen_events())?);
     if arguments.once {
-        return once(tool, &mut app, arguments.size.unwrap_or(SIZE));
+        return once(tool, &mut app, arguments);
     }
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         return Err(Failure::usage("top needs a terminal; `wskctl top --once` prints what it shows".to_owned()));
@@ -62,12 +65,17 @@ pub(crate) fn run(tool: &Tool, arguments: &Arguments) -> Result<(), Failure> {
     full_screen(tool, &mut app)
 }
 
-fn once(tool: &Tool, app: &mut App, (width, height): (u16, u16)) -> Result<(), Failure> {
+fn once(tool: &Tool, app: &mut App, arguments: &Arguments) -> Result<(), Failure> {
+    let (width, height) = arguments.size.unwrap_or(SIZE);
     std::thread::sleep(app.period());
     app.took(sample::take(tool, app.seen_events())?);
     let Ok(mut terminal) = Terminal::new(TestBackend::new(width, height));
     let Ok(_) = terminal.draw(|frame| view::draw(frame, app));
-    ansi::lines(terminal.backend().buffer()).iter().try_for_each(|line| tool.output().line(line))
+    let lines = ansi::lines(terminal.backend().buffer());
+    if arguments.svg {
+        return tool.output().line(&anstyle_svg::Term::new().render_svg(&lines.join("\n")));
+    }
+    lines.iter().try_for_each(|line| tool.output().line(line))
 }
 
 /// A terminal in full-screen mode. It is put back when this is dropped, and before a panic is told.

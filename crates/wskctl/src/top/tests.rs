@@ -112,7 +112,11 @@ fn without_a_terminal_it_is_printed_once_or_refused() {
     let fake = example::driver();
     let (text, result) = outcome(&fake, "top --once --interval 50ms --size 80x30", None);
     assert!(result.is_ok() && text.lines().count() == 30, "{text}");
-    for line in ["top --size 80x30", "top --json", "top --interval 1ms", "top --interval 1h", "top --once --size 0x1"] {
+    let (svg, result) = outcome(&fake, "top --once --svg --interval 50ms --size 80x30", None);
+    assert!(result.is_ok() && svg.starts_with("<svg ") && svg.contains("127.0.0.1:51000"), "{svg}");
+    for line in
+        ["top --svg", "top --size 80x30", "top --json", "top --interval 1ms", "top --interval 1h", "top --once --size 0x1"]
+    {
         let (_, result) = outcome(&fake, line, None);
         assert_eq!(result.expect_err(line).exit(), crate::failure::Exit::Usage, "{line}");
     }

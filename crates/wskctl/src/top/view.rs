@@ -13,8 +13,8 @@ use super::sample::Sample;
 use crate::events;
 use crate::services::{kind as kind_of, listens_at, state as state_of};
 use crate::sockets::{kind, protocol, state};
-use crate::status::{driver_version, held, wsk};
-use crate::text::{address, bytes, count, duration, micros};
+use crate::status::{attachment, driver_version, held};
+use crate::text::{address, bytes, count, counted, duration, micros};
 use crate::tool::name_of;
 
 /// Below this height there are no events, and below half of it no figures.
@@ -24,7 +24,8 @@ const BOTH_ADDRESSES: u16 = 112;
 const FRAME: Style = Style::new().fg(Color::DarkGray);
 const RECEIVED: Style = Style::new().fg(Color::Cyan);
 const SENT: Style = Style::new().fg(Color::Magenta);
-const HEADING: Style = Style::new().bold();
+const HEADING: Style = Style::new().fg(Color::Reset).bold();
+const IDLE: Style = Style::new().fg(Color::Gray);
 
 /// Draws it.
 pub(super) fn draw(frame: &mut Frame<'_>, app: &App) {
@@ -56,10 +57,7 @@ fn title_line(sample: &Sample) -> Line<'static> {
         Span::from(format!(" wskclient {} ", driver_version(&sample.version))).bold(),
         Span::styled(format!(" {word} "), style),
     ];
-    if sample.state.generation != 0 {
-        let (number, version) = (sample.state.generation, wsk(sample.state.wsk_version));
-        spans.push(Span::from(format!(" attachment {number}, WSK {version}, for {}", micros(sample.state.attached_us))));
-    }
+    spans.extend(attachment(&sample.state).map(|attachment| Span::from(format!(" {attachment}"))));
     spans.push(Span::styled(format!("  loaded {} ago", micros(sample.state.loaded_us)), FRAME));
     Line::from(spans)
 }
@@ -86,9 +84,9 @@ fn draw_figures(frame: &mut Frame<'_>, area: Rect, app: &App, sample: &Sample) {
     draw_curve(frame, sent, SENT, format!(" sent {} ", speed(rate_out)), app.sent_curve().iter());
     let (state, totals) = (&sample.state, &sample.state.totals);
     let lines = vec![
-        Line::from(format!("{} connections, {:.0}/s new", count(totals.connections), app.accepted())),
+        Line::from(format!("{}, {:.0}/s new", counted(totals.connections, "connection"), app.accepted())),
         Line::from(format!("{} refused, {} failed", count(totals.refused), count(totals.failed))),
-        Line::from(format!("{} calls, pool {}", count(state.in_flight.into()), bytes(held(state)))),
+        Line::from(format!("{}, pool {}", counted(state.in_flight.into(), "call"), bytes(held(state)))),
     ];
     frame.render_widget(Paragraph::new(lines).block(block(" now ".to_owned())), figures);
 }
@@ -180,7 +178,7 @@ fn draw_sockets(frame: &mut Frame<'_>, area: Rect, app: &App) {
     let all = app.sample().map_or(0, |sample| sample.sockets.len());
     let from = if app.first_row() > 0 { format!(", from the {}.", app.first_row() + 1) } else { String::new() };
     let title = format!(" sockets {}, by {}{from} ", count(all as u64), app.order().name());
-    let style = |row: &Row| if row.rate.total() > 0.0 { Style::new() } else { FRAME };
+    let style = |row: &Row| if row.rate.total() > 0.0 { Style::new().bold() } else { IDLE };
     draw_table(frame, area, title, &columns, app.rows(), style);
 }
 
