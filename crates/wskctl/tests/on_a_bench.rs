@@ -5,11 +5,12 @@
 #[path = "support/stage.rs"]
 mod stage;
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use stage::{Stage, text};
 use wskclient_tests::peer;
+use wskclient_tests::rig::wait_for;
 
 /// Figures, with their units, and the blanks before them, which depend on their length.
 fn blotted(text: &str) -> Vec<String> {
@@ -90,16 +91,65 @@ ntbench::rusty_fork::rusty_fork_test! {
     }
 
     #[test]
+    fn events_are_told_as_they_come() {
+        let stage = Stage::new();
+        let listens = |event: &serde_json::Value| event["event"] == "service-listening";
+        let events = wait_for(|| Some(stage.json_lines(&["events"])).filter(|events| events.iter().any(listens))).expect("it listens");
+        let lines = blotted(&stage.printed(&["events"]));
+        assert!(lines.iter().any(|line| line.ends_with("attached attachment #")), "{lines:?}");
+        let numbers: Vec<_> = events.iter().map(|event| event["number"].as_u64()).collect();
+        assert_eq!(numbers, (1..=numbers.len() as u64).map(Some).collect::<Vec<_>>(), "each once, in order");
+        let listening = events.iter().find(|event| listens(event)).expect("it was there");
+        let address = stage.driver.address().expect("it says so").to_string();
+        assert_eq!((listening["service"].as_str(), listening["address"].as_str()), (Some("echo"), Some(&*address)));
+
+        // Who follows from the last one on sees the deactivation, and nothing before.
+        let last = numbers.len().to_string();
+        let mut following = stage.tool(&["events", "--follow", "--since", &last, "--json"]);
+        let mut child = following.stdout(Stdio::piped()).spawn().expect("the tool runs");
+        stage.printed(&["deactivate"]);
+        let lines = BufReader::new(child.stdout.take().expect("it is there")).lines();
+        let mut seen = Vec::<serde_json::Value>::new();
+        for line in lines {
+            seen.push(serde_json::from_str(&line.expect("text")).expect("JSON"));
+            if seen.iter().any(|event| event["event"] == "deactivated") {
+                break;
+            }
+        }
+        assert!(seen.last().is_some_and(|event| event["event"] == "deactivated"), "{seen:?}");
+        assert!(seen.iter().all(|event| event["number"].as_u64() > Some(numbers.len() as u64)), "{seen:?}");
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+        stage.end();
+    }
+
+    #[test]
+    fn who_follows_is_told_when_the_driver_goes() {
+        let mut stage = Stage::new();
+        let mut child = stage.tool(&["events", "--follow"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the tool runs");
+        // Something was told, so it waits for more, again and again.
+        let mut told = [0];
+        child.stdout.as_mut().expect("it is there").read_exact(&mut told).expect("an event");
+        stage.hang_up();
+        stage.driver.unload().expect("no handle is open");
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("hint: "), "{}", text(&output.stderr));
+        let verdict = stage.rig.bench().verdict();
+        assert!(verdict.is_clean(), "{verdict}");
+    }
+
+    #[test]
     fn a_tool_that_is_killed_leaves_no_handle() {
         let stage = Stage::new();
-        for _ in 0..5 {
-            let mut child = stage.tool(&["top", "--once", "--interval", "60s"]).stdout(Stdio::null()).spawn().expect("the tool runs");
-            child.kill().expect("it runs");
-            child.wait().expect("it ends");
-        }
-        // The next handle may be opened only after that of the one that was killed is closed.
-        let unloaded = wskclient_tests::rig::wait_for(|| stage.driver.unload().ok());
-        assert!(unloaded.is_some(), "a handle is open still");
+        let mut child = stage.tool(&["events", "--follow"]).stdout(Stdio::piped()).spawn().expect("the tool runs");
+        let mut told = [0];
+        child.stdout.as_mut().expect("it is there").read_exact(&mut told).expect("an event");
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+        // Its request may pend for a second still.
+        let unloaded = wait_for(|| stage.driver.unload().ok());
+        assert!(unloaded.is_some(), "a handle is open for ever");
         let verdict = stage.rig.bench().verdict();
         assert!(verdict.is_clean(), "{verdict}");
     }

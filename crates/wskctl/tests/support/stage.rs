@@ -49,17 +49,29 @@ impl Stage {
         serde_json::from_str(&self.printed(&all)).expect("JSON")
     }
 
+    /// What it prints as JSON, value by value, each on a line of its own.
+    pub fn json_lines(&self, arguments: &[&str]) -> Vec<serde_json::Value> {
+        let all: Vec<_> = arguments.iter().copied().chain(["--json"]).collect();
+        self.printed(&all).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
     /// Its exit status and what it says is wrong.
     pub fn refused(&self, arguments: &[&str]) -> (Option<i32>, String) {
         refused(&self.tool(arguments).output().expect("the tool runs"))
     }
 
+    /// Takes no more tools; those that ask get their answers still.
+    pub fn hang_up(&mut self) {
+        drop(self.socket.take());
+    }
+
     /// Unloads the driver, of which nothing may be left; no tool holds a handle (L38). Tools find no driver then.
     pub fn end(mut self) {
-        self.driver.unload().expect("no handle is open");
+        // A tool that was killed may have had a request pending, for a second at most.
+        wskclient_tests::rig::wait_for(|| self.driver.unload().ok()).expect("no handle is open");
         let (exit, error) = self.refused(&["status"]);
         assert_eq!((exit, error.lines().next()), (Some(3), Some("error: the bench has no driver loaded")));
-        drop(self.socket.take());
+        self.hang_up();
         let (exit, error) = self.refused(&["status"]);
         assert_eq!(exit, Some(3), "{error}");
         assert!(error.starts_with("error: no bench listens at "), "{error}");
