@@ -16,7 +16,8 @@ use crate::control::ControlDevice;
 use crate::driver::Driver;
 use crate::log;
 use crate::parameters::Parameters;
-use crate::{trace, wdf};
+use crate::trace::{self, Event, tell};
+use crate::wdf;
 
 type DriverBox = allocator_api2::boxed::Box<Driver, Pool<{ tag(b"WskV") }>>;
 
@@ -43,10 +44,12 @@ pub unsafe extern "system" fn driver_entry(driver: *mut DRIVER_OBJECT, registry_
     let created = unsafe { wdf::create_driver(driver, registry_path, on_unload) };
     // SAFETY: DriverEntry is called at PASSIVE_LEVEL.
     let passive = unsafe { Passive::assume() };
+    trace::register(passive);
     match created.and_then(|framework| start(passive, framework)) {
         Ok(()) => NtStatus::SUCCESS.0,
         Err(status) => {
-            log!(Error, "not loaded: {status}");
+            tell(Event::Fault { what: "not loaded", status });
+            trace::unregister(passive);
             status.0
         }
     }
@@ -98,8 +101,10 @@ fn prepare(parameters: &Parameters) -> Result<*const Driver, NtStatus> {
 /// `PASSIVE_LEVEL`.
 unsafe extern "C" fn on_unload(_framework: WDFDRIVER) {
     // SAFETY: the framework calls this at PASSIVE_LEVEL.
-    take_down(unsafe { Passive::assume() });
+    let passive = unsafe { Passive::assume() };
+    take_down(passive);
     log!("unloaded");
+    trace::unregister(passive);
 }
 
 /// Ends everything that [`start`] began, but for the device, which the framework deletes.

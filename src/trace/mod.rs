@@ -1,11 +1,13 @@
-//! The one place where it is told what happens: to those who ask for events, and to a kernel debugger.
+//! The one place where it is told what happens: to those who ask for events, to Event Tracing for Windows, and to a kernel
+//! debugger.
 //!
-//! [`event`] is what can happen, [`ring`] remembers it.
+//! [`event`] is what can happen, [`ring`] remembers it, [`etw`] writes it.
 //!
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 #![allow(unsafe_code)] // what is told goes to memory that exists from `begin` to `end`
 
+mod etw;
 mod event;
 mod ring;
 
@@ -16,6 +18,7 @@ use allocator_api2::boxed::Box;
 use wsk::sync::{OutOfMemory, Pool, tag};
 
 use crate::log;
+pub(crate) use etw::{register, unregister};
 pub(crate) use event::{Event, Who};
 pub(crate) use ring::{Found, Ring};
 
@@ -59,6 +62,7 @@ pub(crate) fn end() {
 
 /// Tells what happened.
 pub(crate) fn tell(event: Event) {
+    etw::write(&event);
     match event {
         Event::SocketOpened { .. } | Event::SocketClosed { .. } => {}
         Event::AttachFailed { .. } | Event::ServiceFailed { .. } | Event::LimitHit { .. } => log!(Warning, "{event}"),

@@ -24,7 +24,7 @@ const KMDF: &str = "1.31";
 /// Import libraries, by the name of their list in `sdk/lib`.
 const IMPORTS: &[&str] = &["ntoskrnl", "hal", "netio", "WdfLdr"];
 /// Libraries that wdk-build names and that have nothing we need.
-const EMPTY: &[&str] = &["wmilib", "BufferOverflowFastFailK"];
+const EMPTY: &[&str] = &["wmilib", "BufferOverflowFastFailK", "rpcrt4"];
 
 /// A kit that is ready to be built with.
 pub struct Kit {
