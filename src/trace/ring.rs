@@ -95,18 +95,18 @@ impl Ring {
     /// # IRQL
     /// `PASSIVE_LEVEL`, with no lock held.
     pub(crate) fn wait(&self, passive: Passive, number: u64, time: Duration, given_up: impl Fn() -> bool) {
-        /// How long a cancelled request may take to be seen, and a flag that another waiter cleared.
-        const LOOK: Duration = Duration::from_millis(20);
-        let mut left = time;
+        /// How many milliseconds a cancelled request may take to be seen, and a flag that another waiter cleared.
+        const LOOK: u64 = 20;
+        let mut left = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.waiting.fetch_add(1, Ordering::AcqRel);
         loop {
             self.told.clear();
-            if self.last() > number || left.is_zero() || given_up() {
+            if self.last() > number || left == 0 || given_up() {
                 break;
             }
             let pause = left.min(LOOK);
-            self.told.wait_for(passive, pause);
-            left = left.saturating_sub(pause);
+            self.told.wait_for(passive, Duration::from_millis(pause));
+            left -= pause;
         }
         self.waiting.fetch_sub(1, Ordering::AcqRel);
     }
