@@ -118,7 +118,9 @@ impl Collector for Seen {
         let labels = vec![("version", driver), ("protocol", protocol)];
         let about = ("build", "Which driver it is: its version is in the labels.", None, GAUGE, (|()| 1.0) as fn(&()) -> f64);
         family(&mut encoder, "", &about, &[(labels, ())])?;
-        STATE.iter().try_for_each(|figure| family(&mut encoder, "", figure, &[(Vec::new(), self.state)]))?;
+        // These are never 0, where the driver says them.
+        let is_said = |(name, .., take): &&Figure<State>| !matches!(*name, "loaded" | "sockets_most") || take(&self.state) > 0.0;
+        STATE.iter().filter(is_said).try_for_each(|figure| family(&mut encoder, "", figure, &[(Vec::new(), self.state)]))?;
         TOTALS.iter().try_for_each(|figure| family(&mut encoder, "", figure, &[(Vec::new(), self.state.totals)]))?;
         let pools: Vec<_> = self.state.pool().iter().map(|pool| (vec![("tag", tag(pool))], *pool)).collect();
         POOL.iter().try_for_each(|figure| family(&mut encoder, "", figure, &pools))?;

@@ -25,11 +25,11 @@ struct Status {
     /// The versions of WSK that the provider offered last.
     provider: Option<Provider>,
     sockets: u32,
-    most_sockets: u64,
+    most_sockets: Option<u64>,
     calls_in_flight: u32,
     since_load: Figures,
-    since_attach: Figures,
-    pool_peak_bytes: u64,
+    since_attach: Option<Figures>,
+    pool_peak_bytes: Option<u64>,
     pool: Vec<Pool>,
 }
 
@@ -38,7 +38,7 @@ struct DriverStatus {
     version: String,
     protocol: u32,
     capabilities: Vec<&'static str>,
-    loaded_s: f64,
+    loaded_s: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -46,8 +46,8 @@ struct Attachment {
     /// Counts them since load.
     number: u64,
     gate: String,
-    wsk_version: String,
-    attached_s: f64,
+    wsk_version: Option<String>,
+    attached_s: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -91,22 +91,28 @@ pub(crate) fn run(tool: &Tool, _: &Arguments) -> Result<(), Failure> {
     summary(tool, &version, &state)?;
     tool.output().line("")?;
     figures(tool, &state)?;
+    if state.pool().is_empty() {
+        return Ok(());
+    }
     tool.output().line("")?;
     pool(tool, &state)
 }
 
 fn summary(tool: &Tool, version: &Version, state: &State) -> Result<(), Failure> {
     let mut table = new_table(&[]);
-    let (number, loaded) = (driver_version(version), micros(state.loaded_us));
-    table.add_row(["driver", &format!("wskclient {number}, protocol {}, loaded {loaded} ago", version.version)]);
+    let loaded = said(state.loaded_us).map(|age| format!(", loaded {} ago", micros(age))).unwrap_or_default();
+    table.add_row(["driver", &format!("wskclient {}, protocol {}{loaded}", driver_version(version), version.version)]);
     table.add_row(["registration", &registration(state)]);
     if state.provider_versions != 0 {
         let (lowest, highest) = offered(state);
         table.add_row(["provider", &format!("offers WSK {} to {}", wsk(lowest), wsk(highest))]);
     }
     let (sockets, calls) = (count(state.sockets.into()), counted(state.in_flight.into(), "call"));
-    table.add_row(["sockets", &format!("{sockets} open (at most {}), {calls} in flight", count(state.peaks.sockets))]);
-    table.add_row(["pool", &format!("{} held (at most {})", bytes(held(state)), bytes(state.peaks.pool))]);
+    let most = said(state.peaks.sockets).map(|most| format!(" (at most {})", count(most))).unwrap_or_default();
+    table.add_row(["sockets", &format!("{sockets} open{most}, {calls} in flight")]);
+    if !state.pool().is_empty() {
+        table.add_row(["pool", &format!("{} held (at most {})", bytes(held(state)), bytes(state.peaks.pool))]);
+    }
     tool.output().table(table, &[])
 }
 
@@ -129,9 +135,9 @@ fn registration(state: &State) -> String {
 }
 
 fn figures(tool: &Tool, state: &State) -> Result<(), Failure> {
-    let mut table = new_table(&["services", "since load", "since attach"]);
+    let mut table = new_table(&["services", "since load", "since attach"][..2 + usize::from(state.attached_us != 0)]);
     let (all, new) = (&state.totals, &state.since_attach);
-    table.add_row(["connections now".to_owned(), count(all.connections), String::new()]);
+    table.add_row(["connections now".to_owned(), count(all.connections)]);
     let rows: [(_, fn(&Totals) -> String); 9] = [
         ("accepted", |totals| count(totals.accepted)),
         ("refused", |totals| count(totals.refused)),
@@ -144,7 +150,8 @@ fn figures(tool: &Tool, state: &State) -> Result<(), Failure> {
         ("ignored", |totals| count(totals.ignored)),
     ];
     for (heading, figure) in rows {
-        table.add_row([heading.to_owned(), figure(all), figure(new)]);
+        let new = said(state.attached_us).map(|_| figure(new));
+        table.add_row([heading.to_owned(), figure(all)].into_iter().chain(new));
     }
     right(&mut table, &[1, 2]);
     tool.output().table(table, &[])
@@ -169,23 +176,23 @@ impl Status {
                 version: driver_version(version),
                 protocol: version.version,
                 capabilities: capabilities(version.capabilities),
-                loaded_s: seconds(state.loaded_us),
+                loaded_s: said(state.loaded_us).map(seconds),
             },
             registration: name(Registration::from_wire(state.registration).map(Registration::name), state.registration).into(),
             attachment: (state.generation != 0).then(|| Attachment {
                 number: state.generation,
                 gate: name(Gate::from_wire(state.gate).map(Gate::name), state.gate).into(),
-                wsk_version: wsk(state.wsk_version),
-                attached_s: seconds(state.attached_us),
+                wsk_version: (state.wsk_version != 0).then(|| wsk(state.wsk_version)),
+                attached_s: said(state.attached_us).map(seconds),
             }),
             provider: (state.provider_versions != 0)
                 .then(|| Provider { lowest_version: wsk(lowest), highest_version: wsk(highest) }),
             sockets: state.sockets,
-            most_sockets: state.peaks.sockets,
+            most_sockets: said(state.peaks.sockets),
             calls_in_flight: state.in_flight,
             since_load: Figures::of(&state.totals),
-            since_attach: Figures::of(&state.since_attach),
-            pool_peak_bytes: state.peaks.pool,
+            since_attach: said(state.attached_us).map(|_| Figures::of(&state.since_attach)),
+            pool_peak_bytes: said(state.peaks.pool),
             pool: state.pool().iter().map(pool).collect(),
         }
     }
@@ -220,8 +227,15 @@ pub(crate) fn driver_version(version: &Version) -> String {
 
 /// The binding, if there is one, as `attachment 2, WSK 1.0, for 3 min 2 s`.
 pub(crate) fn attachment(state: &State) -> Option<String> {
-    let (number, version, age) = (state.generation, wsk(state.wsk_version), micros(state.attached_us));
-    (number != 0).then(|| format!("attachment {number}, WSK {version}, for {age}"))
+    let version = said(state.wsk_version.into()).map(|_| format!(", WSK {}", wsk(state.wsk_version)));
+    let age = said(state.attached_us).map(|age| format!(", for {}", micros(age)));
+    let (version, age) = (version.unwrap_or_default(), age.unwrap_or_default());
+    said(state.generation).map(|number| format!("attachment {number}{version}{age}"))
+}
+
+/// What a driver says, which may have nothing to say: 0 is nothing then.
+pub(crate) fn said(figure: u64) -> Option<u64> {
+    (figure != 0).then_some(figure)
 }
 
 /// A version of WSK as it is written.

@@ -13,7 +13,7 @@ use super::sample::Sample;
 use crate::events;
 use crate::services::{kind as kind_of, listens_at, state as state_of};
 use crate::sockets::{kind, protocol, state};
-use crate::status::{attachment, driver_version, held};
+use crate::status::{attachment, driver_version, held, said};
 use crate::text::{address, bytes, count, counted, duration, micros};
 use crate::tool::name_of;
 
@@ -58,7 +58,8 @@ fn title_line(sample: &Sample) -> Line<'static> {
         Span::styled(format!(" {word} "), style),
     ];
     spans.extend(attachment(&sample.state).map(|attachment| Span::from(format!(" {attachment}"))));
-    spans.push(Span::styled(format!("  loaded {} ago", micros(sample.state.loaded_us)), FRAME));
+    let loaded = said(sample.state.loaded_us).map(|age| format!("  loaded {} ago", micros(age)));
+    spans.extend(loaded.map(|loaded| Span::styled(loaded, FRAME)));
     Line::from(spans)
 }
 
@@ -83,10 +84,11 @@ fn draw_figures(frame: &mut Frame<'_>, area: Rect, app: &App, sample: &Sample) {
     draw_curve(frame, received, RECEIVED, format!(" received {} ", speed(rate_in)), app.received_curve().iter());
     draw_curve(frame, sent, SENT, format!(" sent {} ", speed(rate_out)), app.sent_curve().iter());
     let (state, totals) = (&sample.state, &sample.state.totals);
+    let pool = said(held(state)).map(|held| format!(", pool {}", bytes(held))).unwrap_or_default();
     let lines = vec![
         Line::from(format!("{}, {:.0}/s new", counted(totals.connections, "connection"), app.accepted())),
         Line::from(format!("{} refused, {} failed", count(totals.refused), count(totals.failed))),
-        Line::from(format!("{}, pool {}", counted(state.in_flight.into(), "call"), bytes(held(state)))),
+        Line::from(format!("{}{pool}", counted(state.in_flight.into(), "call"))),
     ];
     frame.render_widget(Paragraph::new(lines).block(block(" now ".to_owned())), figures);
 }
