@@ -134,11 +134,14 @@ fn registration(state: &State) -> String {
     }
 }
 
+/// What a row is about, and what is in it.
+type Row = (&'static str, fn(&Totals) -> String);
+
 fn figures(tool: &Tool, state: &State) -> Result<(), Failure> {
     let mut table = new_table(&["services", "since load", "since attach"][..2 + usize::from(state.attached_us != 0)]);
     let (all, new) = (&state.totals, &state.since_attach);
     table.add_row(["connections now".to_owned(), count(all.connections)]);
-    let rows: [(_, fn(&Totals) -> String); 9] = [
+    let rows: [Row; 9] = [
         ("accepted", |totals| count(totals.accepted)),
         ("refused", |totals| count(totals.refused)),
         ("failed", |totals| count(totals.failed)),

@@ -31,8 +31,8 @@ ntbench::rusty_fork::rusty_fork_test! {
         let status = stage.printed(&["status"]);
         assert!(status.contains("active: attachment 1"), "{status}");
         let lines = blotted(&status);
-        for line in ["driver wskclient # protocol # loaded # ago", "connections now #", "accepted # #", "received # #"] {
-            assert!(lines.iter().any(|seen| seen == line), "{line}: {lines:?}");
+        for line in ["driver wskclient # protocol #", "connections now #", "accepted #", "received #"] {
+            assert!(lines.iter().any(|seen| seen.starts_with(line)), "{line}: {lines:?}");
         }
         let status = stage.json(&["status"]);
         assert_eq!(status["registration"], "in");

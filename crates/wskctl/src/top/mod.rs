@@ -95,13 +95,13 @@ fn full_screen(tool: &Tool, app: &mut App) -> Result<(), Failure> {
     let mut due = Instant::now() + app.period();
     loop {
         screen.0.draw(|frame| view::draw(frame, app)).map_err(Failure::Output)?;
-        if event::poll(due.saturating_duration_since(Instant::now())).map_err(Failure::Output)? {
-            if let Event::Key(key) = event::read().map_err(Failure::Output)? {
-                match app.key(key) {
-                    Next::End => return Ok(()),
-                    Next::Sample => due = Instant::now(),
-                    Next::Draw => {}
-                }
+        if event::poll(due.saturating_duration_since(Instant::now())).map_err(Failure::Output)?
+            && let Event::Key(key) = event::read().map_err(Failure::Output)?
+        {
+            match app.key(key) {
+                Next::End => return Ok(()),
+                Next::Sample => due = Instant::now(),
+                Next::Draw => {}
             }
         }
         if Instant::now() >= due {
