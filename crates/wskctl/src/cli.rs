@@ -44,7 +44,7 @@ enum Command {
     /// Print figures as OpenMetrics text, for Prometheus and its like
     ///
     /// For the textfile collector of windows_exporter, write them to a file in its folder again and again:
-    /// wskctl metrics --output "C:\\Program Files\\windows_exporter\\textfile_inputs\\wskclient.prom"
+    /// wskctl metrics --output "C:\Program Files\windows_exporter\textfile_inputs\wskclient.prom"
     #[command(verbatim_doc_comment)]
     Metrics(metrics::Arguments),
     /// Show the driver at a glance, again and again, on the whole terminal
@@ -54,6 +54,17 @@ enum Command {
 }
 
 const AFTER_HELP: &str = "\
+Examples:
+  wskctl status                          how it is
+  wskctl sockets --sort bytes            who talks to whom, and how much
+  wskctl services set web --kind forward --port 8080 --target localhost:80 --start
+                                         forward connections to port 8080
+  wskctl services stop web               and no more
+  wskctl events --follow                 what happens, as it happens
+  wskctl deactivate                      everything ends, and the driver leaves WSK
+  wskctl activate                        and comes back
+  wskctl top                             all of it, again and again
+
 Exit status:
   0  it is done
   1  the driver could not do it, or refused to
@@ -63,8 +74,8 @@ Exit status:
   5  the driver and this program are of different versions
   6  there is nothing of that name or number
 
-On Windows it talks to the driver of this machine. On Linux it talks to a driver on the bench, which `cargo xtask run` starts; it
-finds the bench by itself.";
+On Windows it talks to the driver of this machine. On Linux it talks to a driver on the bench,
+which `cargo xtask run` starts; it finds the bench by itself.";
 
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {

@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
 
 /// Prints them.
 pub(crate) fn run(tool: &Tool, arguments: &Arguments) -> Result<(), Failure> {
+    if tool.output().is_json() {
+        return Err(Failure::usage("metrics are OpenMetrics text; `wskctl status --json` has the figures as JSON".to_owned()));
+    }
     let version = tool.version()?;
     let services = if version.capabilities & CAN_CHANGE_SERVICES != 0 { tool.services()? } else { Vec::new() };
     let mut registry = Registry::with_prefix("wskclient");

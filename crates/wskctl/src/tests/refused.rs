@@ -45,6 +45,7 @@ fn nonsense_on_the_command_line() {
         "services stop echo --grace 11m",
         "services stop echo --grace -1s",
         "sockets --kind pipe",
+        "metrics --json",
         "events --since yesterday",
         "events --since -10m",
         "events -n -1",
