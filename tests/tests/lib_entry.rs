@@ -3,10 +3,11 @@
 
 mod support;
 
+use ntbench::trace::{Event, Kind};
 use ntbench::{LoadError, NtStatus, Value, When};
 use support::exercise::exercise_rig;
 use support::story::{deregister_call, registered};
-use support::{Story, assert_nothing_left, bounded, config, image_of, isolated, load, unload_clean, wait_for};
+use support::{Story, assert_nothing_left, bounded, config, image_of, isolated, load, unload_clean, until, wait_for};
 use wskclient_tests::Rig;
 
 /// Steps without which there is no driver.
@@ -87,6 +88,25 @@ isolated! {
         let said = Story::since(rig.bench(), 0).to_string();
         assert!(said.contains("tcp-echo: not loaded: 0xc000009a"), "{said}");
         assert_nothing_left(rig.bench());
+    }
+
+    /// Whichever allocation of its run fails: `main` serves, or says why it does not, or there was no attachment.
+    #[test]
+    fn entry_main_is_never_given_up_without_a_word() {
+        let rig = rig();
+        let steps = steps_of_a_load(&rig);
+        let most = steps.iter().filter(|(name, _)| *name == "ExAllocatePool2").count() as u64;
+        // The run goes on when the load is over.
+        for nth in 1..=most + 20 {
+            rig.bench().fail("ExAllocatePool2", When::Nth(nth));
+            if let Ok(loaded) = rig.load() {
+                let refused = |event: &Event| matches!(&event.kind, Kind::AttachReturn { status, .. } if !status.is_success());
+                until(&loaded, "a word", || !loaded.printed().is_empty() || loaded.events().iter().any(refused));
+                unload_clean(&loaded);
+            }
+            rig.bench().no_faults();
+            assert_nothing_left(rig.bench());
+        }
     }
 
     #[test]

@@ -124,6 +124,18 @@ fn server(text: &'static [u8]) -> SocketAddr {
     address
 }
 
+/// Where everything is sent back, for as long as the process lives.
+fn mirror() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || std::io::copy(&mut stream.try_clone()?, &mut stream));
+        }
+    });
+    address
+}
+
 isolated! {
     #[test]
     fn lib_memory_lacks_for_a_connection_that_is_made() {
@@ -159,5 +171,20 @@ isolated! {
     #[test]
     fn lib_memory_lacks_for_a_name() {
         walk("resolve_addresses", NO_TARGET, |_| {});
+    }
+
+    #[test]
+    fn lib_memory_lacks_for_the_name_of_an_address() {
+        walk("resolve_names", NO_TARGET, |_| {});
+    }
+
+    #[test]
+    fn lib_memory_lacks_for_limits() {
+        walk("runtime_limits", mirror(), |_| {});
+    }
+
+    #[test]
+    fn lib_memory_lacks_for_a_descriptor_that_is_cached() {
+        walk("control_descriptors", NO_TARGET, |_| {});
     }
 }

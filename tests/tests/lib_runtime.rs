@@ -47,6 +47,11 @@ isolated! {
     }
 
     #[test]
+    fn lib_runtime_the_pool_honours_every_alignment() {
+        exercise("runtime_aligned", NO_TARGET).expect_ok_and_unload();
+    }
+
+    #[test]
     fn lib_runtime_unload_waits_for_tasks_and_those_who_join_them() {
         let run = exercise("runtime_until_detach", NO_TARGET);
         run.said("waiting");

@@ -3,6 +3,7 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use ntbench::NtStatus;
@@ -15,6 +16,8 @@ use support::{Rig, Steps, config, hosts, isolated, until, wait_for};
 
 const WRONG: NtStatus = NtStatus::INSUFFICIENT_RESOURCES;
 const SHORTLY: Duration = Duration::from_millis(40);
+/// For a test that runs several scenarios.
+static EXERCISES: OnceLock<Rig> = OnceLock::new();
 
 /// Runs a scenario on a provider whose first call of the function goes like this.
 fn with_fault(scenario: &'static str, target: SocketAddr, function: Function, action: Action) -> Exercise {
@@ -73,9 +76,32 @@ fn answers_and_ends(scenario: &'static str, function: Function) {
     run.expect_ok_and_unload();
 }
 
+/// The same, with an IRP that comes back only when the caller has been told of the error: by then it is parked.
+fn parked_and_made(scenario: &'static str, function: Function) {
+    let (target, host) = hosts::serve(|mut stream, _| support::peers::is_ended(&mut stream));
+    let rig: &Rig = Box::leak(Box::new(exercise_rig(config())));
+    rig.bench().provider().set_faults(Faults::rule(function, When::Nth(1), Action::CompleteAndReturn(WRONG)));
+    complete_after(rig, function, ": answer");
+    let run = exercise_on(rig, scenario, target);
+    assert_eq!(run.said("answer"), "Err(OutOfMemory)");
+    assert!(host.join().expect("the host's side"), "a connection that nobody wanted was left open");
+    run.expect_ok_and_unload();
+}
+
 /// Whether a connect of each kind has been begun.
 fn out(steps: &Steps) -> bool {
     [Function::SocketConnect, Function::Connect].iter().all(|function| steps.count(*function, Moment::Return) > 0)
+}
+
+/// Has IRPs of this function come back when the driver has printed this, and no sooner.
+fn complete_after(rig: &'static Rig, function: Function, line: &'static str) {
+    let done = Step { function, moment: Moment::Complete };
+    rig.bench().provider().on_step(move |step| {
+        let printed = |event: &Event| matches!(&event.kind, Kind::DbgPrint { text, .. } if text.contains(line));
+        if step == done {
+            wait_for(|| rig.bench().trace().iter().any(printed).then_some(()));
+        }
+    });
 }
 
 /// The provider does not look at the cancellation: the connection comes about after the future has gone.
@@ -83,14 +109,7 @@ fn made_and_closed(scenario: &'static str, function: Function) {
     let (target, host) = hosts::serve(|mut stream, _| support::peers::is_ended(&mut stream));
     let rig: &Rig = Box::leak(Box::new(exercise_rig(config())));
     rig.bench().provider().set_faults(Faults::rule(function, When::Nth(1), Action::Late(Duration::ZERO)));
-    // Its IRP comes back when the future has been dropped, and no sooner.
-    let done = Step { function, moment: Moment::Complete };
-    rig.bench().provider().on_step(move |step| {
-        let dropped = |event: &Event| matches!(&event.kind, Kind::DbgPrint { text, .. } if text.contains(": dropped"));
-        if step == done {
-            wait_for(|| rig.bench().trace().iter().any(dropped).then_some(()));
-        }
-    });
+    complete_after(rig, function, ": dropped");
     let run = exercise_on(rig, scenario, target);
     run.expect_ok();
     assert!(host.join().expect("the host's side"), "a connection that nobody wanted was left open");
@@ -101,6 +120,28 @@ isolated! {
     #[test]
     fn lib_tcp_connect_in_one_call() {
         greets("tcp_connect_greet_once");
+    }
+
+    #[test]
+    fn lib_tcp_connect_over_ipv6() {
+        for scenario in ["tcp_connect_greet_once", "tcp_connect_unbound"] {
+            let (target, host) = hosts::serve_at(std::net::Ipv6Addr::LOCALHOST.into(), hosts::greet);
+            let run = EXERCISES.get_or_init(|| exercise_rig(config()));
+            let run = exercise_on(run, scenario, target);
+            let peer = host.join().expect("the host's side");
+            assert!(peer.is_ipv6(), "{peer}");
+            run.expect_ok_and_unload();
+        }
+    }
+
+    #[test]
+    fn lib_tcp_connect_that_returns_an_error_and_comes_about_later_is_closed() {
+        parked_and_made("tcp_connect_report", Function::SocketConnect);
+    }
+
+    #[test]
+    fn lib_tcp_connect_in_steps_that_returns_an_error_and_comes_about_later_is_closed() {
+        parked_and_made("tcp_connect_report_in_steps", Function::Connect);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::net::{SocketAddr, UdpSocket};
 
 use ntbench::NtStatus;
 use ntbench::wsk::{Action, Faults, Function, When};
+use rustix::net::sockopt;
 use support::exercise::{Exercise, NO_TARGET, exercise, exercise_on, exercise_rig};
+use support::provider::socket_at;
 use support::{config, isolated, udp};
 use udp::host;
 
@@ -160,6 +162,25 @@ isolated! {
     #[test]
     fn lib_udp_options_of_both_families() {
         exercise("udp_options", "[::]:0".parse().expect("an address")).expect_ok_and_unload();
+    }
+
+    /// What the options have made of the host's socket, which is the provider's own.
+    #[test]
+    fn lib_udp_options_reach_the_socket() {
+        let run = exercise("udp_settings", NO_TARGET);
+        let looked = |gate: &str| {
+            run.said(&format!("go {gate}"));
+            let socket = socket_at(run.at());
+            let fragments = sockopt::ip_mtu_discover(socket).expect("path MTU discovery") != sockopt::Ipv4PathMtuDiscovery::DO;
+            let buffers = [sockopt::socket_recv_buffer_size(socket), sockopt::socket_send_buffer_size(socket)];
+            let seen = (fragments, sockopt::socket_broadcast(socket).expect("broadcast"), sockopt::ip_ttl(socket).expect("TTL"));
+            run.go(gate);
+            (seen, buffers.map(|size| size.expect("a size")))
+        };
+        // The host doubles the sizes of buffers, for what it needs itself.
+        assert_eq!(looked("on"), ((false, true, 7), [0x1_0000; 2]));
+        assert_eq!(looked("off"), ((true, false, 9), [0x2_0000; 2]));
+        run.expect_ok_and_unload();
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ntbench::wsk::{Action, Faults, Function, Rule, When};
 use ntbench::{CompletionIrql, Config, NtStatus, Value};
 use support::peers::{Traffic, is_ended};
+use support::serving::{bare_rig, both_of};
 use support::{
     Loaded, Rig, Story, assert_nothing_left, config, depart, isolated, load, peer, rig_with, state_when, unload_clean, until,
     wait_for,
@@ -165,6 +166,25 @@ isolated! {
     #[test]
     fn service_forward_bytes_are_the_same_in_every_order_of_completion_and_shape_of_lists() {
         both_ways(adverse(), 4 * MIB);
+    }
+
+    #[test]
+    fn service_forward_over_ipv6() {
+        let rig = bare_rig();
+        let target = TcpListener::bind("[::1]:0").expect("a port");
+        let loaded = forwarder_to(&rig, &target.local_addr().expect("its address").to_string());
+        for at in both_of(&loaded, "fwd", false) {
+            let mut client = peer::connect(at).expect("a connection");
+            let (mut other, from) = target.accept().expect("it connects");
+            assert!(from.is_ipv6(), "{from}");
+            let (up, down) = (pattern(3, 200_000), pattern(4, 300_000));
+            let senders = [sending(&client, up.clone()), sending(&other, down.clone())];
+            let received = std::thread::spawn(move || all_of(&mut other));
+            assert!(all_of(&mut client) == down, "the client got something else than the target sent");
+            assert!(received.join().expect("all of it") == up, "the target got something else than the client sent");
+            senders.into_iter().for_each(|sender| sender.join().expect("sent"));
+        }
+        unload_clean(&loaded);
     }
 
     /// A provider that tells of nothing: what it cannot hand over is received into a buffer.

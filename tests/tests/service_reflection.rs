@@ -98,6 +98,25 @@ isolated! {
         unload_clean(&loaded);
     }
 
+    /// What was sent to all is answered by none: one datagram would make many.
+    #[test]
+    fn service_what_was_broadcast_is_not_answered() {
+        let rig = bare_rig();
+        add(&rig, "it", "echo", "udp", &[("Address", text("0.0.0.0"))]);
+        let loaded = load(&rig);
+        let port = place_of(&loaded, "it", true).port();
+        let peer = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a peer");
+        peer.set_broadcast(true).expect("to broadcast");
+        for _ in 0..3 {
+            peer.send_to(b"?", (Ipv4Addr::new(127, 255, 255, 255), port)).expect("sent");
+        }
+        assert_eq!(next_datagram(&peer, QUIET), None, "a broadcast was answered");
+        peer.send_to(b"one", (Ipv4Addr::LOCALHOST, port)).expect("sent");
+        assert_eq!(next_datagram(&peer, Duration::from_secs(10)), Some(b"one".to_vec()), "this shows nothing");
+        unload_clean(&loaded);
+        assert_eq!(counted(&loaded, "it", "from or to no single host"), 3);
+    }
+
     /// Ports of the driver's own, wherever they are: two of them would answer each other for ever.
     #[test]
     fn service_ports_of_the_driver_itself_are_not_answered() {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use ntbench::Value;
 use ntbench::wsk::Faults;
 use support::peers::{echoed, idle, is_ended, never_reads};
-use support::{Loaded, Rig, SERVICE, Story, address, assert_clean, isolated, load, peer, rig, state_when, unload_clean, until};
+use support::{
+    Loaded, Rig, SERVICE, Story, address, assert_clean, isolated, load, peer, rig, serving, state_when, unload_clean, until,
+};
 
 /// Where it says that it listens, once it listens at so many places.
 #[track_caller]
@@ -203,6 +205,33 @@ isolated! {
         drop(echoed(address(&loaded)));
         expect_traced(&loaded, &["cannot listen at 127.0.0.1"]);
         assert_eq!(Story::of(&loaded).printed("cannot listen").len(), 1, "each try is traced");
+        unload_clean(&loaded);
+    }
+
+    /// A listener that the provider takes away is told of, and made anew; so is a socket for datagrams.
+    #[test]
+    fn service_a_socket_that_is_taken_away_is_made_anew() {
+        let rig = serving::bare_rig();
+        serving::add(&rig, "it", "echo", "both", &[("Address", Value::Sz("127.0.0.1".to_owned()))]);
+        let loaded = load(&rig);
+        drop(echoed(serving::place_of(&loaded, "it", false)));
+        let to = serving::place_of(&loaded, "it", true);
+        // The place that follows the first one.
+        let second = |datagrams| {
+            let again = || serving::listening(&loaded).into_iter().filter(|place| place.datagrams == datagrams).nth(1);
+            until(&loaded, "a second socket", || again().is_some());
+            again().expect("a second socket").at
+        };
+        rig.bench().provider().break_sockets();
+        drop(echoed(second(false)));
+        assert_eq!(Story::of(&loaded).printed("is gone").len(), 1);
+        rig.bench().provider().set_faults(Faults { break_datagrams: true, ..Faults::default() });
+        serving::datagram_peer(to).send(b"breaks it").expect("sent");
+        until(&loaded, "the socket is gone", || Story::of(&loaded).printed("is gone").len() == 2);
+        rig.bench().provider().set_faults(Faults::default());
+        let peer = serving::datagram_peer(second(true));
+        peer.send(b"again").expect("sent");
+        assert_eq!(serving::next_datagram(&peer, Duration::from_secs(10)), Some(b"again".to_vec()));
         unload_clean(&loaded);
     }
 

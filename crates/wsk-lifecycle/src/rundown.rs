@@ -49,7 +49,7 @@ pub enum Phase {
 pub enum Acquired {
     /// The right is the caller's, who has to give it back.
     Granted,
-    /// Not open. There is nothing to give back.
+    /// Not open, or more is out than is counted (a million calls in flight). There is nothing to give back.
     Refused,
     /// Not open, and the attempt itself turned out to be the last to leave: as [`Released::Last`].
     RefusedLast,
@@ -101,6 +101,9 @@ const FLIGHT: u64 = 1 << 23;
 const DRAIN: u64 = 1 << 44;
 /// The bits that count flights.
 const FLIGHTS: u64 = DRAIN - FLIGHT;
+/// The highest bit of each count. What has come so far is refused more: no count runs over into the next one, for those that are
+/// refused at the same time are fewer than the other half.
+const FULL: u64 = (FLIGHT >> 1) | (DRAIN >> 1) | (1 << 63);
 
 /// A count of rights with an end that is noticed exactly once.
 ///
@@ -152,7 +155,7 @@ impl Rundown {
     /// Any; lock-free (L15).
     #[inline]
     pub fn acquire_as(&self, right: Right) -> Acquired {
-        if self.0.fetch_add(right.unit(), Ordering::Acquire) & PHASE == OPEN {
+        if self.0.fetch_add(right.unit(), Ordering::Acquire) & (PHASE | FULL) == OPEN {
             return Acquired::Granted;
         }
         match self.release(right) {
@@ -168,7 +171,7 @@ impl Rundown {
     /// Any; lock-free (L15).
     #[inline]
     pub fn acquire_flying(&self) -> Acquired {
-        if self.0.fetch_add(ENTER + FLIGHT, Ordering::Acquire) & PHASE == OPEN {
+        if self.0.fetch_add(ENTER + FLIGHT, Ordering::Acquire) & (PHASE | FULL) == OPEN {
             return Acquired::Granted;
         }
         match self.release_landed() {
@@ -324,6 +327,24 @@ mod tests {
         assert_eq!(rundown.begin_end(), BeginEnd::Idle);
         assert!(!rundown.open());
         assert_eq!(rundown.acquire(), Acquired::Refused);
+    }
+
+    #[test]
+    fn no_count_runs_over_into_another() {
+        let full = Rundown(AtomicU64::new(OPEN + (1 << 20) * ENTER));
+        let before = full.snapshot();
+        assert_eq!(
+            (full.acquire(), full.acquire_flying(), full.acquire_as(Right::Drain)),
+            (Acquired::Refused, Acquired::Refused, Acquired::Refused)
+        );
+        assert_eq!(full.snapshot(), before);
+        assert_eq!(full.release(Right::Enter), Released::Held);
+        assert_eq!(full.acquire_flying(), Acquired::Granted);
+        let flying = Rundown(AtomicU64::new(OPEN + (1 << 20) * FLIGHT));
+        assert_eq!(flying.acquire_flying(), Acquired::Refused);
+        flying.land();
+        assert_eq!(flying.acquire_flying(), Acquired::Granted);
+        assert_eq!(flying.snapshot(), Snapshot { phase: Phase::Open, enters: 1, drains: 0, flights: 1 << 20 });
     }
 
     #[test]

@@ -7,11 +7,10 @@
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::fmt;
-use core::future::{Future, poll_fn};
-use core::pin::pin;
-use core::task::Poll;
+use core::future::Future;
+use core::pin::{Pin, pin};
 
-use crate::{Binding, Passive};
+use crate::{Binding, Either, Passive, first, now};
 
 pub use crate::raw::parameters::{Parameters, ValueError};
 
@@ -139,7 +138,14 @@ where
 pub fn run<Arguments: 'static>(name: &'static str, binding: Binding, main: impl Main<Arguments>) {
     let executor = binding.executor().clone();
     let run = move |passive| async move {
-        if let Some(outcome) = until_ended(&binding, main.call(binding.clone(), passive)).await
+        let mut end = pin!(binding.ended());
+        // The wait takes its memory before `main` begins, and none later.
+        match now(end.as_mut()).await {
+            None => {}
+            Some(Ok(())) => return,
+            Some(Err(_)) => return wdk::println!("{name}: no memory to begin with"),
+        }
+        if let Some(outcome) = unless(end, main.call(binding.clone(), passive)).await
             && let Some(error) = outcome.error()
             // At the end of the binding every operation has an error, whichever comes first.
             && binding.is_open()
@@ -152,12 +158,10 @@ pub fn run<Arguments: 'static>(name: &'static str, binding: Binding, main: impl 
     }
 }
 
-/// What a future comes to, unless the binding ends first.
-async fn until_ended<F: Future>(binding: &Binding, future: F) -> Option<F::Output> {
-    let (mut future, mut end) = (pin!(future), pin!(binding.ended()));
-    poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => end.as_mut().poll(context).map(|_| None),
-    })
-    .await
+/// What a future comes to, unless the end comes first.
+async fn unless<F: Future>(end: Pin<&mut impl Future>, future: F) -> Option<F::Output> {
+    match first(future, end).await {
+        Either::First(output) => Some(output),
+        Either::Second(_) => None,
+    }
 }

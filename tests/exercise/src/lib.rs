@@ -63,7 +63,7 @@ macro_rules! scenarios {
 scenarios! {
     control: transports, change, change_at_detach, descriptors, descriptor_at_detach, addresses;
     resolve: addresses, refusals, names, dropped, once;
-    runtime: join, abort, lost, limits, flood, until_detach;
+    runtime: join, abort, lost, limits, flood, aligned, until_detach;
     tcp: echo_once;
     tcp_connect: greet_once, bound, options, unbound, stream_socket, with_data, report, report_in_steps, dropped, dropped_in_steps, ends;
     tcp_listen: by_event, whichever, static_event, refuses, inherits, dropped, both_families, one_family, address_in_use,
@@ -76,7 +76,7 @@ scenarios! {
     perf: zero_copy, copying, buffered;
     datagrams: copies, bound, forward, stuck, held, disable, disabling, forgotten, gone, from_the_start, cast;
     udp_adverse: faults, dropped, ended;
-    udp: echo, chain, dual, truncated, in_flight, batch, fixed, options, control, segments, hops;
+    udp: echo, chain, dual, truncated, in_flight, batch, fixed, options, settings, control, segments, hops;
 }
 
 /// Says where a scenario listens: `exercise: <name>: at <address>`.

@@ -236,6 +236,45 @@ async fn flood_with(marks: Shared<Marks>) {
     }
 }
 
+/// Memory for what wants to be aligned more than the pool does by itself: each block where it wants to be, and its own.
+pub(crate) async fn aligned(_: &Binding, _: SocketAddr) -> Outcome {
+    let (mut lines, mut pages) = ([const { None }; 32], [const { None }; 8]);
+    for (number, place) in lines.iter_mut().enumerate() {
+        *place = Some(Shared::try_new(Line([number as u8; 72])).doing("a line")?);
+    }
+    for (number, place) in pages.iter_mut().enumerate() {
+        *place = Some(Shared::try_new(Page([number as u8; 100])).doing("a page")?);
+    }
+    // Every other one goes, and comes back.
+    for (number, place) in lines.iter_mut().enumerate().step_by(2) {
+        drop(place.take());
+        *place = Some(Shared::try_new(Line([number as u8; 72])).doing("a line")?);
+    }
+    for (number, line) in lines.iter().flatten().enumerate() {
+        expect((&raw const **line).addr() % 64 == 0, "an address of a line")?;
+        expect(line.0.iter().all(|byte| *byte == number as u8), "what was written to a line")?;
+    }
+    for (number, page) in pages.iter().flatten().enumerate() {
+        expect((&raw const **page).addr() % 4096 == 0, "an address of a page")?;
+        expect(page.0.iter().all(|byte| *byte == number as u8), "what was written to a page")?;
+    }
+    Ok(())
+}
+
+#[repr(align(64))]
+struct Line([u8; 72]);
+
+#[repr(align(4096))]
+struct Page([u8; 100]);
+
+impl Tagged for Line {
+    type Pool = Pool<{ tag(b"Exrl") }>;
+}
+
+impl Tagged for Page {
+    type Pool = Pool<{ tag(b"Exrp") }>;
+}
+
 /// Tasks that end with their binding, joined by one that does not; ends when the binding does.
 pub(crate) async fn until_detach(binding: &Binding, _: SocketAddr) -> Outcome {
     let executor = binding.executor();

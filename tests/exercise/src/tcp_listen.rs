@@ -125,12 +125,20 @@ pub(crate) async fn one_family(binding: &Binding, _: SocketAddr) -> Outcome {
     echo_some(&mut listener, 1).await
 }
 
-/// The address of the target is taken: refused without the option, shared with it (on the bench's host: if both have it).
+/// The address of the target is taken, and so is that of a listener of our own: refused without the option, shared with it (on
+/// the bench's host: if both have it).
 pub(crate) async fn address_in_use(binding: &Binding, target: SocketAddr) -> Outcome {
-    let taken = TcpListener::bind_with(binding, target, &ListenOptions::new()).await.map(drop);
-    expect(matches!(taken, Err(BindError::Bind(IoError::Provider(_)))), "an address that is taken")?;
-    let reused = TcpListener::bind_with(binding, HERE, &ListenOptions::new().reuse_address(true)).await;
-    reused.doing("listen with the option").map(drop)
+    let (alone, shared) = (ListenOptions::new(), ListenOptions::new().reuse_address(true));
+    let is_taken = async |address, options| {
+        let taken = TcpListener::bind_with(binding, address, options).await.map(drop);
+        expect(matches!(taken, Err(BindError::Bind(IoError::Provider(_)))), "an address that is taken")
+    };
+    is_taken(target, &alone).await?;
+    let first = TcpListener::bind_with(binding, HERE, &shared).await.doing("listen with the option")?;
+    let address = first.local_address().await.doing("local address")?;
+    is_taken(address, &alone).await?;
+    let second = TcpListener::bind_with(binding, address, &shared).await.doing("listen there too")?;
+    expect(second.local_address().await.doing("local address")? == address, "the same address")
 }
 
 /// A stream socket listens; a connection socket cannot.

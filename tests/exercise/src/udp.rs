@@ -5,10 +5,10 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use wsk::{Addresses, Batch, BindOptions, Binding, Buffer, Chain, Control, Ecn, Lane, PacketInfo, Sent, UdpSocket};
+use wsk::{Addresses, Batch, BindError, BindOptions, Binding, Buffer, Chain, Control, Ecn, Lane, PacketInfo, Sent, UdpSocket};
 
 use crate::failure::{Doing, Failure, expect};
-use crate::{Outcome, at, say};
+use crate::{Outcome, at, say, wire};
 
 /// Ends a conversation.
 const END: &[u8] = b"end";
@@ -127,6 +127,8 @@ pub(crate) async fn options(binding: &Binding, target: SocketAddr) -> Outcome {
     let options = BindOptions::new().addresses(addresses).reuse_address(true);
     let socket = UdpSocket::bind_with(binding, target, &options).await.doing("binding")?;
     let local = socket.local_address().await.doing("asking for the address")?;
+    let refused = UdpSocket::bind_with(binding, local, &BindOptions::new().addresses(addresses)).await.map(drop);
+    expect(matches!(refused, Err(BindError::Bind(_))), "an address that is taken, without the option")?;
     let _second = UdpSocket::bind_with(binding, local, &options).await.doing("binding a second to the address")?;
     for on in [true, false] {
         socket.set_packet_info(on).await.doing("packet info")?;
@@ -139,8 +141,24 @@ pub(crate) async fn options(binding: &Binding, target: SocketAddr) -> Outcome {
         socket.set_send_message_size(if on { 1200 } else { 0 }).await.doing("send message size")?;
         socket.set_receive_max_coalesced_size(if on { 65527 } else { 0 }).await.doing("max coalesced size")?;
     }
+    expect(socket.set_unicast_interface(0x7fff_fff0).await.is_err(), "an interface that there is not")?;
     socket.set_receive_buffer(0x2_0000).await.doing("receive buffer")?;
     socket.set_send_buffer(0x2_0000).await.doing("send buffer")
+}
+
+/// Options that the test looks for at the host's socket, first on and then off.
+pub(crate) async fn settings(binding: &Binding, target: SocketAddr) -> Outcome {
+    let socket = UdpSocket::bind(binding, target, Addresses::OwnFamily).await.doing("binding")?;
+    at("udp_settings", socket.local_address().await.doing("asking for the address")?);
+    for (on, gate) in [(true, "on"), (false, "off")] {
+        socket.set_dont_fragment(on).await.doing("do not fragment")?;
+        socket.set_broadcast(on).await.doing("broadcast")?;
+        socket.set_hop_limit(if on { 7 } else { 9 }).await.doing("hop limit")?;
+        socket.set_receive_buffer(if on { 0x8000 } else { 0x1_0000 }).await.doing("receive buffer")?;
+        socket.set_send_buffer(if on { 0x8000 } else { 0x1_0000 }).await.doing("send buffer")?;
+        wire::gate(binding, "udp_settings", gate).await?;
+    }
+    Ok(())
 }
 
 /// Says what came with a datagram, and answers it with an ECN mark and a traffic class of its own, from the address that it

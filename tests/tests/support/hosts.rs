@@ -1,7 +1,7 @@
 //! Servers on the host, for scenarios of the library that connect.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -10,7 +10,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A listener on this host, and where it is.
 pub fn listener() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+    listener_at(Ipv4Addr::LOCALHOST.into())
+}
+
+fn listener_at(own: IpAddr) -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((own, 0)).expect("a listener");
     let address = listener.local_addr().expect("its address");
     (listener, address)
 }
@@ -31,7 +35,15 @@ pub fn next(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 
 /// A server for one connection, which `serve` talks over.
 pub fn serve<T: Send + 'static>(serve: impl FnOnce(TcpStream, SocketAddr) -> T + Send + 'static) -> (SocketAddr, JoinHandle<T>) {
-    let (listener, address) = listener();
+    serve_at(Ipv4Addr::LOCALHOST.into(), serve)
+}
+
+/// [`serve`] at this address.
+pub fn serve_at<T: Send + 'static>(
+    own: IpAddr,
+    serve: impl FnOnce(TcpStream, SocketAddr) -> T + Send + 'static,
+) -> (SocketAddr, JoinHandle<T>) {
+    let (listener, address) = listener_at(own);
     let served = std::thread::spawn(move || {
         let (stream, peer) = next(&listener);
         serve(stream, peer)

@@ -1,7 +1,8 @@
 //! Socket options of all sockets but datagram sockets: told to the network, and remembered as their clients gave them.
 //!
 //! The host and NT mean different things by sharing an address: a port in TIME_WAIT can be bound on NT without an option, and
-//! SO_REUSEADDR there shares a port between listeners. Here the first is always so, and the second is left to the host.
+//! SO_REUSEADDR there shares a port between listeners, if the second has it. Here the first is always so, and for the second
+//! both must have it (SO_REUSEPORT of the host's).
 
 #![allow(non_upper_case_globals)] // The documented names, in patterns.
 
@@ -119,7 +120,7 @@ impl Options {
     fn change(&mut self, option: Choice, value: u32) -> Option<Setting> {
         let on = value != 0;
         let (place, setting) = match option {
-            Choice::ReuseAddress => (&mut self.reuse_address, Setting::ReuseAddress(true)),
+            Choice::ReuseAddress => (&mut self.reuse_address, Setting::SharePort(on)),
             Choice::Exclusive => {
                 self.exclusive = on;
                 return None;

@@ -231,6 +231,9 @@ impl Endpoint for HostEndpoint {
         Ok(match setting {
             Setting::OnlyV6(on) => sockopt::set_ipv6_v6only(fd, on),
             Setting::ReuseAddress(on) => sockopt::set_socket_reuseaddr(fd, on),
+            Setting::SharePort(on) => {
+                sockopt::set_socket_reuseaddr(fd, true).and_then(|()| sockopt::set_socket_reuseport(fd, on))
+            }
             Setting::KeepAlive(on) => sockopt::set_socket_keepalive(fd, on),
             Setting::KeepIdle(value) => sockopt::set_tcp_keepidle(fd, seconds(value)),
             Setting::KeepInterval(value) => sockopt::set_tcp_keepintvl(fd, seconds(value)),

@@ -52,6 +52,8 @@ pub trait Ready: Send + Sync {
 pub enum Setting {
     OnlyV6(bool),
     ReuseAddress(bool),
+    /// Several listeners, all with this, may have one port.
+    SharePort(bool),
     KeepAlive(bool),
     KeepIdle(u32),
     KeepInterval(u32),
