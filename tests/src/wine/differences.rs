@@ -23,6 +23,8 @@ pub enum Lane {
     Detached,
     /// The provider's calls, and what is called of it.
     Provider,
+    /// The end of the provider's detaching.
+    ProviderDetached,
     /// What the driver's services print.
     Services,
     /// The provider's sockets.
@@ -68,7 +70,8 @@ pub struct List(Vec<Known>);
 
 impl Lane {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Driver, Self::Client, Self::Detached, Self::Provider, Self::Services, Self::Sockets];
+    pub const ALL: [Self; 7] =
+        [Self::Driver, Self::Client, Self::Detached, Self::Provider, Self::ProviderDetached, Self::Services, Self::Sockets];
 
     /// The lane of a step of the registrar's or of a socket; `None` for what has no counterpart.
     pub fn of(step: &Step) -> Option<Self> {
@@ -79,6 +82,7 @@ impl Lane {
             ("NmrRegister" | "DeregisterCall" | "Deregister" | "WaitBegin" | "WaitReturn", Some("client")) => Some(Self::Driver),
             ("AttachCall" | "AttachReturn" | "DetachCall" | "DetachReturn", Some("client")) => Some(Self::Client),
             ("DetachComplete" | "Cleanup", Some("client")) => Some(Self::Detached),
+            ("DetachComplete" | "Cleanup", Some("provider")) => Some(Self::ProviderDetached),
             ("SocketCreated" | "SocketClosed", _) => Some(Self::Sockets),
             ("ProviderRegister", _) | (_, Some("provider")) => Some(Self::Provider),
             _ => None,

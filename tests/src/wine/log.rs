@@ -11,8 +11,17 @@ use anyhow::{Context, Result, bail};
 const LOOK: Duration = Duration::from_millis(3);
 /// How many lines a failure shows at most.
 const SHOWN: usize = 60;
-/// What Wine says on every machine without a display and has nothing to do with drivers of the network.
-const NOISE: &[&str] = &["fixme:hid:", "fixme:ntdll:NtQuerySystemInformation", "winemenubuilder", "err:explorer:", "syswow64"];
+/// What Wine says on every machine without a display and has nothing to do with drivers of the network; and that its functions
+/// for those do nothing, which the driver tells.
+const NOISE: &[&str] = &[
+    "fixme:hid:",
+    "fixme:ntdll:NtQuerySystemInformation",
+    "fixme:netio:",
+    "fixme:ntoskrnl:MmBuildMdlForNonPagedPool",
+    "winemenubuilder",
+    "err:explorer:",
+    "syswow64",
+];
 
 /// The file that Wine's standard error goes to.
 #[derive(Clone, Debug)]
@@ -100,12 +109,13 @@ impl Log {
     }
 
     /// What matters of the lines since then, as a failure shows it: all that the driver and the shim said and Wine's errors, the
-    /// last lines only, and none of Wine's twice.
+    /// last lines only, and none of the shim's or of Wine's twice.
     pub fn relevant(&self, mark: Mark) -> String {
         let mut seen = std::collections::HashSet::new();
         let lines = self.since(mark);
         let matters = |line: &&Line| match line.source {
-            Source::Driver | Source::Shim => true,
+            Source::Driver => true,
+            Source::Shim => seen.insert(line.text.clone()),
             Source::Wine => !NOISE.iter().any(|noise| line.text.contains(noise)) && seen.insert(line.text.clone()),
         };
         let lines: Vec<_> = lines.iter().filter(matters).collect();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::log::Line;
 use super::prefix::{PATIENCE, Prefix};
@@ -76,7 +76,11 @@ impl<'a> Service<'a> {
         let ended = self.prefix.run_traced("sc", &[verb, self.name], "service", PATIENCE);
         let ended = ended.with_context(|| format!("the service is {}", self.describe()))?;
         if !ended.status.success() {
-            bail!("sc {verb} failed ({}), the service is {}", ended.status, self.describe());
+            let state = self.describe();
+            return ended
+                .succeeded(&format!("sc {verb}"))
+                .map(|ended| ended.took)
+                .with_context(|| format!("the service is {state}"));
         }
         let state = State::of(&ended)?;
         ensure!(state == then, "sc {verb} says that all went well, and that the service is {state:?}");

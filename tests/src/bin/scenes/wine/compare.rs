@@ -1,5 +1,6 @@
-//! The same scenario in the bench and in Wine: start, serve, stop.
+//! The same scenario in the bench and in Wine: start, serve, lose the provider, get it back, serve, stop.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -9,7 +10,7 @@ use wskclient_tests::wine::differences::{self, Lane, List};
 use wskclient_tests::wine::{Line, Source, Step, Story, story};
 use wskclient_tests::{Rig, peer};
 
-use super::session::{Session, free_port};
+use super::session::{PATIENCE, Session, free_port};
 use super::stop::stop;
 
 /// What is known to be different, with the reasons.
@@ -37,18 +38,39 @@ pub fn compare(session: &Session, driver: &Path) -> Result<((), String)> {
     Ok(((), format!("{} steps and lines in Wine, {count} known differences", wine.all.len())))
 }
 
+/// The steps that both go through. `provider` has the provider go or come back; `address` tells where the driver listens after
+/// it has started, or after the provider has come back.
+fn scenario(
+    address: impl Fn(usize) -> Result<SocketAddr>,
+    mut provider: impl FnMut(bool) -> Result<()>,
+) -> Result<Vec<std::net::TcpStream>> {
+    let mut stream = peer::echo_works(address(0)?)?;
+    provider(false)?;
+    peer::expect_ended(std::slice::from_mut(&mut stream))?;
+    provider(true)?;
+    Ok(vec![peer::echo_works(address(1)?)?])
+}
+
 fn in_bench(driver: &Path, port: u16) -> Result<Told> {
     let rig = Rig::new(driver, Config { on_violation: OnViolation::Record, ..Config::default() })?;
     rig.set_port(port);
     rig.set_address(ADDRESS);
     let loaded = rig.load()?;
-    let open = peer::echo_works(loaded.address()?)?;
+    let returned = std::cell::Cell::new(0);
+    let listening = |time| loaded.address_since(if time == 0 { 0 } else { returned.get() });
+    let open = scenario(listening, |here| {
+        returned.set(loaded.now());
+        let bench = loaded.bench().provider();
+        let status = if here { bench.arrive() } else { bench.depart().wait().0 };
+        ensure!(status == NtStatus::SUCCESS, "the provider's status is {status}");
+        Ok(())
+    })?;
     loaded.unload()?;
     drop(open);
     ensure!(loaded.bench().verdict().is_clean(), "{}", loaded.bench().verdict());
     let events = loaded.events();
     let one = |event: &Event| match &event.kind {
-        Kind::DbgPrint { text, .. } => Some(differences::line(text.trim_end().strip_prefix("wskclient: ")?)),
+        Kind::DbgPrint { text, .. } => Some(line(text.trim_end().strip_prefix("wskclient: ")?, port)),
         _ => differences::step(&step(event)?),
     };
     Ok(Told { story: Story(events.iter().filter_map(step).collect()), all: events.iter().filter_map(one).collect() })
@@ -58,14 +80,23 @@ fn in_wine(session: &Session, port: u16) -> Result<Told> {
     session.create(port)?;
     session.prefix().reg_add(&session.parameters(), "EchoAddress", "REG_SZ", ADDRESS)?;
     let begin = session.mark();
-    session.service().start()?;
-    let open = peer::echo_works(session.listening(begin)?)?;
+    session.start_service(begin)?;
+    let returned = std::cell::Cell::new(begin);
+    let open = scenario(
+        |_| session.listening(returned.get()),
+        |here| {
+            returned.set(session.log().now());
+            session.set_provider(here)?;
+            let done = if here { "ProviderRegister" } else { "WaitReturn provider" };
+            session.log().wait_for(returned.get(), PATIENCE, done, |line| line.shim_says(done).then_some(()))
+        },
+    )?;
     stop(session)?;
     drop(open);
     session.service().delete()?;
     let told = session.log().since(begin);
     let one = |line: &Line| match line.source {
-        Source::Driver => Some(differences::line(&line.text)),
+        Source::Driver => Some(self::line(&line.text, port)),
         Source::Shim => differences::step(&Step(line.text.clone())),
         Source::Wine => None,
     };
@@ -73,15 +104,21 @@ fn in_wine(session: &Session, port: u16) -> Result<Told> {
 }
 
 impl Told {
-    /// The order that holds across the lanes, in each part of the scenario.
+    /// The order that holds across the lanes, in each of the three parts of the scenario.
     fn expect_order(&self) -> Result<()> {
-        let unload = "UnloadBegin";
-        self.story.between("LoadBegin", unload).expect(story::STARTED)?;
+        let (gone, unload) = ("DeregisterCall provider", "UnloadBegin");
+        self.story.between("LoadBegin", gone).expect(story::STARTED)?;
+        self.story.between(gone, unload).expect(story::PROVIDER_RETURNED)?;
         let end = self.story.between(unload, "nothing");
         end.expect(story::STOPPED)?;
         end.expect(story::DETACHED)?;
         end.expect(story::WAITED)
     }
+}
+
+/// A line of the driver's as it is compared, whatever port this is about.
+fn line(text: &str, port: u16) -> (Lane, String) {
+    differences::line(&text.replace(&format!(":{port}"), ":PORT"))
 }
 
 /// What the shim prints for such an event.

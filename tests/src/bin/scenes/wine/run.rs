@@ -49,7 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn serve(session: &Session, port: u16, stopping: &Receiver<()>) -> Result<()> {
     session.create(port)?;
     let begin = session.mark();
-    let took = session.service().start()?;
+    let took = session.start_service(begin)?;
     say(&format!("wskclient.sys runs in Wine (started in {}); Ctrl-C stops it", timeline::milliseconds(took)));
     follow(session, begin, stopping)?;
     say("\nstopping");

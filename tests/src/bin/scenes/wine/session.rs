@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use wskclient_tests::SERVICE;
@@ -99,10 +99,24 @@ impl Session {
     /// Starts the driver: where it listens, and how long `sc start` took.
     pub fn start(&self) -> Result<(SocketAddr, Duration)> {
         let mark = self.mark();
-        let took = self.service().start()?;
+        let took = self.start_service(mark)?;
         let address = self.listening(mark)?;
         self.story(mark).expect(story::STARTED)?;
         Ok((address, took))
+    }
+
+    /// `sc start`. Wine's service manager refuses it while the process of the stop before is still ending; as long as it has not
+    /// even called the driver, that is asked for again.
+    pub fn start_service(&self, mark: Mark) -> Result<Duration> {
+        let began = Instant::now();
+        loop {
+            let outcome = self.service().start();
+            let called = || self.story(mark).count("LoadBegin") > 0;
+            if outcome.is_ok() || called() || began.elapsed() > PATIENCE {
+                return outcome;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Where echo says, after the mark, that it listens.
@@ -112,6 +126,12 @@ impl Session {
             let place = line.text.strip_prefix("echo: listening at ").filter(|_| line.driver_says(""))?;
             place.parse().ok().filter(SocketAddr::is_ipv4)
         })
+    }
+
+    /// Has the shim's provider leave, or come back: what the driver does then is in the log.
+    pub fn set_provider(&self, here: bool) -> Result<()> {
+        let key = format!(r"{}\WineShim", self.service().key());
+        self.prefix.reg_add(&key, "Provider", "REG_SZ", if here { "here" } else { "away" })
     }
 }
 

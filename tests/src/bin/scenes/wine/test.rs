@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use wskclient_tests::rig::{expect_refused, wait_for};
-use wskclient_tests::wine::State;
+use wskclient_tests::wine::{State, story};
 use wskclient_tests::{peer, timeline};
 
 use super::session::{PATIENCE, Session, free_port};
@@ -67,6 +67,7 @@ fn all(session: &Session, steps: &mut Steps, arguments: &Arguments) -> Result<()
         Ok(((), format!("echo at port {port}")))
     })?;
     busy_end(session, steps)?;
+    provider_returns(session, steps)?;
     steps.take("start while another program has the port", || port_taken(session, port))?;
     cycles(session, steps, arguments.cycles)?;
     session.service().delete()?;
@@ -101,6 +102,29 @@ fn busy_end(session: &Session, steps: &mut Steps) -> Result<()> {
         told.expect_sockets_closed()?;
         Ok(((), format!("{} KiB came back over the transfers, all as sent", bytes >> 10)))
     })
+}
+
+/// A second start; the provider goes while connections are open, and comes back.
+fn provider_returns(session: &Session, steps: &mut Steps) -> Result<()> {
+    let address = start(session, steps)?;
+    let mut stream = peer::echo_works(address)?;
+    let mark = session.mark();
+    steps.take("take the provider away", || {
+        session.set_provider(false)?;
+        peer::expect_ended(std::slice::from_mut(&mut stream))?;
+        let what = "the provider's deregistration has not been waited for";
+        session.log().wait_for(mark, PATIENCE, what, |line| line.shim_says("Cleanup client").then_some(()))?;
+        Ok(((), "connections ended, the binding cleaned up".to_owned()))
+    })?;
+    let again = steps.take("bring it back", || {
+        session.set_provider(true)?;
+        let again = session.listening(mark)?;
+        session.story(mark).expect(story::PROVIDER_RETURNED)?;
+        drop(peer::echo_works(again)?);
+        Ok((again, format!("a new binding, echo again at {again}")))
+    })?;
+    ensure!(again == address, "echo came back at {again}, not at {address}");
+    take_stop(session, steps, "sc stop")
 }
 
 fn start(session: &Session, steps: &mut Steps) -> Result<SocketAddr> {
@@ -144,7 +168,7 @@ fn echo(address: SocketAddr) -> Result<((), String)> {
 fn port_taken(session: &Session, port: u16) -> Result<((), String)> {
     let other = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("the port that the driver has left cannot be had")?;
     let mark = session.mark();
-    session.service().start()?;
+    session.start_service(mark)?;
     let what = "the driver has not said that it cannot listen";
     let refused = session.log().wait_for(mark, PATIENCE, what, |line| {
         line.driver_says(&format!("echo: cannot listen at 127.0.0.1:{port}")).then(|| line.text.clone())
