@@ -95,14 +95,16 @@ fn a_driver_that_goes_and_comes_back_is_shown() {
     app.failed(&Failure::NoBench);
     let text = screen(&app, 120, 20);
     assert!(text.contains("no bench is running (start one in another terminal") && text.contains("127.0.0.1:40007"), "{text}");
-    // Loaded anew: everything is smaller, and nothing is a rate.
+    // Loaded anew, and busy since: what came since the sample before is not known.
     fake.change(|says| {
         says.state.loaded_us = 1;
-        says.state.totals.received = 0;
+        says.state.totals.received += 1 << 30;
         says.sockets.truncate(1);
     });
     let tool = Tool::new(fake.clone(), Output::new(false));
-    app.took(sample::take(&tool, app.seen_events()).expect("a sample"));
+    let before = app.sample().expect("there is one").at;
+    let sample = sample::take(&tool, app.seen_events()).expect("a sample");
+    app.took(sample::Sample { at: before + PERIOD, ..sample });
     let text = screen(&app, 120, 20);
     assert!(!text.contains("no bench") && text.contains("received - "), "{text}");
 }
