@@ -2,8 +2,9 @@
 //!
 //! From the outside in: `entry` is start-up and its mirror, unload; `control` the device that tools talk to;
 //! `driver` what exists once per load; `services` what is served; `limits` what that may hold; `parameters` the
-//! settings; `trace` tells what happens, to tools by events and to a kernel debugger by `print`; `ids` numbers
-//! what events name; `wdf` the calls into the framework. Sockets and the lifecycle are the `wsk` crate's.
+//! settings; `lacking` what is done without what a provider lacks; `trace` tells what happens, to tools by events and to a
+//! kernel debugger by `print`; `ids` numbers what events name; `wdf` the calls into the framework. Sockets and the
+//! lifecycle are the `wsk` crate's.
 //!
 //! The rules L01-L38 that comments cite are those of `docs/lifecycle.md`.
 #![no_std]
@@ -15,6 +16,7 @@ mod control;
 mod driver;
 mod entry;
 mod ids;
+mod lacking;
 mod limits;
 mod parameters;
 mod print;

@@ -9,7 +9,7 @@ use core::convert::Infallible;
 use service_limits::chargen::{LINE_WITH_END, LINES as LINES_OF_PATTERN, PATTERN, byte, datagram_length};
 use wsk::{Buffer, Either, IoError, ReadHalf, TcpStream, TransferError, WriteHalf, first};
 
-use super::exchange::{finish, stop};
+use super::exchange::{enable_events, finish, stop};
 use super::session::Session;
 use crate::limits::SMALLEST_BUFFER;
 
@@ -33,7 +33,7 @@ enum End {
 
 /// Serves one connection.
 pub(super) async fn serve(mut stream: TcpStream, session: &Session) -> Result<(), IoError> {
-    stream.enable_events()?;
+    enable_events(&mut stream)?;
     let (mut reader, mut writer) = stream.into_split();
     let end = match first(throw_away(&mut reader, session), send_lines(&mut writer, session)).await {
         Either::First(end) => end?,
@@ -41,7 +41,7 @@ pub(super) async fn serve(mut stream: TcpStream, session: &Session) -> Result<()
     };
     let Ok(mut stream) = reader.reunite(writer) else { return Err(IoError::Cancelled) };
     match end {
-        End::Peer => finish(&mut stream).await,
+        End::Peer => finish(&mut stream).await.map(drop),
         End::Stop => stop(&mut stream).await,
     }
 }

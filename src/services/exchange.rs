@@ -12,6 +12,7 @@ use core::time::Duration;
 use wsk::{Buffer, IoError, TcpStream, TimeoutError, TransferError, Turn, Turned, Went, timeout};
 
 use super::session::Session;
+use crate::lacking::{Lacking, is_lacked};
 use crate::limits::SMALLEST_BUFFER;
 
 /// How long our FIN may take.
@@ -40,11 +41,11 @@ enum Burst {
 
 /// Receives and answers until the peer's FIN, which is answered by ours when everything has.
 pub(super) async fn serve(stream: &mut TcpStream, session: &Session, answer: Answer) -> Result<(), IoError> {
-    let (events, large) = (stream.enable_events()?, session.service().settings.buffer_size);
+    let (events, large) = (enable_events(stream)?, session.service().settings.buffer_size);
     let mut wished = SMALLEST_BUFFER;
     loop {
         match burst(stream, session, answer, wished).await? {
-            Burst::Ended => return finish(stream).await,
+            Burst::Ended => return finish(stream).await.map(drop),
             Burst::Stopped => return stop(stream).await,
             Burst::Idle => wished = if events { large } else { SMALLEST_BUFFER },
             Burst::Grow => {
@@ -91,7 +92,9 @@ async fn burst(stream: &mut TcpStream, session: &Session, answer: Answer, wished
 
 /// Ends a connection from our side: our FIN, then what the peer still sends, to its FIN.
 pub(super) async fn stop(stream: &mut TcpStream) -> Result<(), IoError> {
-    finish(stream).await?;
+    if finish(stream).await? == Fin::Lacking {
+        return Ok(());
+    }
     let mut buffer = Buffer::new(SMALLEST_BUFFER as usize).map_err(|_| IoError::OutOfMemory)?;
     loop {
         buffer = stream.receive_rest(buffer).await.map_err(|failed| failed.error)?;
@@ -102,10 +105,40 @@ pub(super) async fn stop(stream: &mut TcpStream) -> Result<(), IoError> {
 }
 
 /// Sends our FIN. A peer that takes nothing may keep it from ever being done: then the connection is reset.
-pub(super) async fn finish(stream: &mut TcpStream) -> Result<(), IoError> {
-    match timeout(FINISH_MOST, stream.finish()).await {
-        Ok(finished) => finished,
-        Err(TimeoutError::Elapsed) => Err(IoError::Cancelled),
-        Err(TimeoutError::OutOfMemory) => Err(IoError::OutOfMemory),
+pub(super) async fn finish(stream: &mut TcpStream) -> Result<Fin, IoError> {
+    Fin::of(timeout(FINISH_MOST, stream.finish()).await)
+}
+
+/// What became of our FIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fin {
+    /// It was sent.
+    Sent,
+    /// The provider has no graceful disconnect: the connection is to be closed instead.
+    Lacking,
+}
+
+impl Fin {
+    /// From the outcome of a disconnect with a time limit.
+    pub(super) fn of(outcome: Result<Result<(), IoError>, TimeoutError>) -> Result<Self, IoError> {
+        match outcome {
+            Ok(Ok(())) => Ok(Self::Sent),
+            Ok(Err(error)) if is_lacked(error) => {
+                Lacking::Disconnect.tell(error);
+                Ok(Self::Lacking)
+            }
+            Ok(Err(error)) => Err(error),
+            Err(TimeoutError::Elapsed) => Err(IoError::Cancelled),
+            Err(TimeoutError::OutOfMemory) => Err(IoError::OutOfMemory),
+        }
     }
+}
+
+/// Has the provider tell when data comes, if it can.
+pub(super) fn enable_events(stream: &mut TcpStream) -> Result<bool, IoError> {
+    let enabled = stream.enable_events()?;
+    if !enabled {
+        Lacking::Events.tell("refused");
+    }
+    Ok(enabled)
 }

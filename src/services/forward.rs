@@ -8,17 +8,18 @@
 //! # IRQL
 //! `<= DISPATCH_LEVEL`.
 
+use core::future::Future;
 use core::net::SocketAddr;
 use core::pin::pin;
 use core::sync::atomic::Ordering;
 
 use wsk::{
-    Bound, Buffer, Either, Hints, Indications, IoError, ReadHalf, TcpStream, TimeoutError, TransferError, WriteHalf, first,
-    resolve, timeout,
+    Bound, Buffer, Either, Hints, Indications, IoError, ReadHalf, TcpStream, TransferError, WriteHalf, first, resolve, timeout,
 };
 
-use super::exchange::FINISH_MOST;
+use super::exchange::{FINISH_MOST, Fin};
 use super::session::Session;
+use crate::lacking::connect;
 use crate::limits::{Claim, SMALLEST_BUFFER};
 use crate::log;
 use crate::parameters::Target;
@@ -48,13 +49,19 @@ pub(super) async fn serve(stream: TcpStream, session: &Session) -> Result<(), Io
     let mut down = pin!(passed_on(from_target, to_client, session));
     match first(up.as_mut(), down.as_mut()).await {
         Either::First(ended) => {
-            ended?;
-            down.await
+            follow(ended?, down).await
         }
         Either::Second(ended) => {
-            ended?;
-            up.await
+            follow(ended?, up).await
         }
+    }
+}
+
+/// When one direction has ended, the other goes on; unless the FIN could not be passed on: then both connections are closed.
+async fn follow(ended: Fin, other: impl Future<Output = Result<Fin, IoError>>) -> Result<(), IoError> {
+    match ended {
+        Fin::Sent => other.await.map(drop),
+        Fin::Lacking => Ok(()),
     }
 }
 
@@ -81,7 +88,7 @@ async fn connected(session: &Session) -> Result<TcpStream, IoError> {
 /// A connection to the first of the addresses that takes one.
 async fn connected_to(session: &Session, addresses: &[Option<SocketAddr>]) -> Option<TcpStream> {
     for address in addresses.iter().flatten() {
-        if let Ok(stream) = TcpStream::connect(session.binding(), *address).await {
+        if let Ok(stream) = connect(session.binding(), *address).await {
             return Some(stream);
         }
     }
@@ -122,14 +129,14 @@ fn halves(stream: TcpStream, bound: Bound) -> Result<(Source, WriteHalf), IoErro
 }
 
 /// One direction, to its end.
-async fn passed_on(from: Source, to: WriteHalf, session: &Session) -> Result<(), IoError> {
+async fn passed_on(from: Source, to: WriteHalf, session: &Session) -> Result<Fin, IoError> {
     match from {
         Source::InPlace(from) => passed_in_place(from, to, session).await,
         Source::Copying(from) => copied(from, to, session).await,
     }
 }
 
-async fn passed_in_place(mut from: Indications, mut to: WriteHalf, session: &Session) -> Result<(), IoError> {
+async fn passed_in_place(mut from: Indications, mut to: WriteHalf, session: &Session) -> Result<Fin, IoError> {
     loop {
         let indication = match from.receive_indication().await {
             Ok(Some(indication)) => indication,
@@ -143,12 +150,12 @@ async fn passed_in_place(mut from: Indications, mut to: WriteHalf, session: &Ses
         session.sent(length);
     }
     // The service is being stopped: our FIN, and what the peer still sends is thrown away, to its FIN.
-    finish(&mut to).await?;
-    while from.receive_rest().await?.is_some() {}
-    Ok(())
+    let fin = finish(&mut to).await?;
+    while fin == Fin::Sent && from.receive_rest().await?.is_some() {}
+    Ok(fin)
 }
 
-async fn copied(mut from: ReadHalf, mut to: WriteHalf, session: &Session) -> Result<(), IoError> {
+async fn copied(mut from: ReadHalf, mut to: WriteHalf, session: &Session) -> Result<Fin, IoError> {
     let mut buffer = Buffer::new(SMALLEST_BUFFER as usize).map_err(|_| IoError::OutOfMemory)?;
     loop {
         buffer = match from.receive(buffer).await {
@@ -168,21 +175,18 @@ async fn copied(mut from: ReadHalf, mut to: WriteHalf, session: &Session) -> Res
     }
 }
 
-async fn stop(mut from: ReadHalf, mut to: WriteHalf, mut buffer: Buffer) -> Result<(), IoError> {
-    finish(&mut to).await?;
-    loop {
+async fn stop(mut from: ReadHalf, mut to: WriteHalf, mut buffer: Buffer) -> Result<Fin, IoError> {
+    let fin = finish(&mut to).await?;
+    while fin == Fin::Sent {
         buffer = from.receive_rest(buffer).await.map_err(|failed| failed.error)?;
         if buffer.filled().is_empty() {
-            return Ok(());
+            break;
         }
     }
+    Ok(fin)
 }
 
 /// Passes a FIN on. A peer that takes nothing may keep it from ever being done: then the connections are reset.
-async fn finish(to: &mut WriteHalf) -> Result<(), IoError> {
-    match timeout(FINISH_MOST, to.finish()).await {
-        Ok(finished) => finished,
-        Err(TimeoutError::Elapsed) => Err(IoError::Cancelled),
-        Err(TimeoutError::OutOfMemory) => Err(IoError::OutOfMemory),
-    }
+async fn finish(to: &mut WriteHalf) -> Result<Fin, IoError> {
+    Fin::of(timeout(FINISH_MOST, to.finish()).await)
 }

@@ -21,6 +21,7 @@ use wsk::{Addresses, BindError, Binding, Either, IoError, Lane, OpenError, Sleep
 
 use super::bell::Bell;
 use super::{Service, Services, tcp, udp};
+use crate::lacking::{self, Lacking, is_lacking};
 use crate::log;
 use crate::trace::{Event, tell};
 
@@ -65,7 +66,7 @@ pub(super) struct Station {
 /// Why a place does not listen any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Done {
-    /// The binding or the service has ended.
+    /// The binding or the service has ended, or the provider has no such sockets.
     Ended,
     /// There was no memory for what waiting takes: it is to be started again.
     NoMemory,
@@ -157,7 +158,7 @@ impl Station {
                 Err(Stop::Ended) => return Done::Ended,
                 Err(Stop::EachFamily) => return Done::EachFamily,
                 Err(Stop::Failed(error)) if waiting.is_none() => {
-                    tell(Event::ServiceFailed { service: self.service.who(), address, error });
+                    self.tell_failed(binding, address, error);
                     waiting = Some(self.services.watching.wait());
                     self.services.bell.ring();
                 }
@@ -169,6 +170,14 @@ impl Station {
                 Waited::Time => retry = retry.saturating_mul(2).min(RETRY_MOST),
             }
         }
+    }
+
+    /// Traces that there is no listener yet. That there is no IPv6 is no failure.
+    fn tell_failed(self, binding: &Binding, address: SocketAddr, error: BindError) {
+        if address.is_ipv6() && !lacking::has_v6(binding) {
+            return Lacking::V6.tell(error);
+        }
+        tell(Event::ServiceFailed { service: self.service.who(), address, error });
     }
 
     /// Makes the socket of one address.
@@ -192,7 +201,7 @@ impl Station {
     ) -> Served {
         match socket {
             Socket::Tcp(mut listener) => {
-                let bound = listener.local_address().await.unwrap_or(address);
+                let bound = lacking::told(listener.local_address().await, address);
                 tell(Event::ServiceListening { service: self.service.who(), address: bound, protocol: Protocol::Tcp });
                 let _bound = Bound::at(spot, bound);
                 tcp::accept_all(self, binding, &mut listener, address, pause, end).await
@@ -203,7 +212,7 @@ impl Station {
                 {
                     log!(Warning, "{}: answers may come from another address than was asked: {error}", self.service.name());
                 }
-                let bound = socket.local_address().await.unwrap_or(address);
+                let bound = lacking::told(socket.local_address().await, address);
                 tell(Event::ServiceListening { service: self.service.who(), address: bound, protocol: Protocol::Udp });
                 let _bound = Bound::at(spot, bound);
                 udp::Serving::new(self, binding, &socket, pause, end).run().await
@@ -215,6 +224,10 @@ impl Station {
     fn stop_of(self, error: BindError, addresses: Addresses) -> Stop {
         match error {
             BindError::Open(OpenError::Detached) | BindError::Option(IoError::Detached) | BindError::Bind(IoError::Detached) => {
+                Stop::Ended
+            }
+            BindError::Open(OpenError::Provider(status)) if self.place.protocol == Protocol::Udp && is_lacking(status) => {
+                Lacking::Datagrams.tell(status);
                 Stop::Ended
             }
             error if addresses == Addresses::Both => {
@@ -234,6 +247,7 @@ enum Socket {
 
 /// Why there is no socket.
 enum Stop {
+    /// There will be none on this binding.
     Ended,
     EachFamily,
     Failed(BindError),

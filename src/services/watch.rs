@@ -6,16 +6,18 @@
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
-use core::future::Future;
+use core::fmt;
+use core::future::{Future, pending};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::pin::pin;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use core::time::Duration;
 
-use wsk::{Addresses, Binding, Either, Passive, Sleep, UdpSocket, first};
+use wsk::{Addresses, BindError, Binding, Either, OpenError, Passive, Sleep, UdpSocket, first};
 
 use super::Services;
 use super::bell::Bell;
+use crate::lacking::{Lacking, is_lacked, is_lacking};
 
 /// How long to leave places alone after a change: changes come in bursts.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -85,7 +87,12 @@ impl Drop for Waiting {
 }
 
 async fn watch_transports(services: &'static Services, binding: &Binding) {
-    while binding.transports_changed().await.is_ok() {
+    loop {
+        match binding.transports_changed().await {
+            Err(error) if is_lacked(error) => return never(Lacking::TransportChanges, error).await,
+            Err(_) => return,
+            Ok(()) => {}
+        }
         if tell(services).await.is_err() {
             return;
         }
@@ -93,12 +100,29 @@ async fn watch_transports(services: &'static Services, binding: &Binding) {
 }
 
 async fn watch_addresses(passive: Passive, services: &'static Services, binding: &Binding, at: SocketAddr) {
-    let Ok(socket) = UdpSocket::bind(binding, at, Addresses::OwnFamily).await else { return };
-    while socket.local_addresses_changed(passive).await.is_ok() {
+    let socket = match UdpSocket::bind(binding, at, Addresses::OwnFamily).await {
+        Err(BindError::Open(OpenError::Provider(status))) if is_lacking(status) => {
+            return never(Lacking::AddressChanges, status).await;
+        }
+        Err(_) => return,
+        Ok(socket) => socket,
+    };
+    loop {
+        match socket.local_addresses_changed(passive).await {
+            Err(error) if is_lacked(error) => return never(Lacking::AddressChanges, error).await,
+            Err(_) => return,
+            Ok(()) => {}
+        }
         if tell(services).await.is_err() {
             return;
         }
     }
+}
+
+/// The provider does not tell: there is nothing to be asked for again while this watch lasts.
+async fn never(lacking: Lacking, why: impl fmt::Display) {
+    lacking.tell(why);
+    pending().await
 }
 
 /// Has every place that waits try again, and lets some time pass.
