@@ -194,6 +194,32 @@ isolated! {
     }
 
     #[test]
+    fn service_forward_connects_step_by_step_where_the_provider_cannot_at_once() {
+        let lacking = Action::Fail(NtStatus::NOT_IMPLEMENTED);
+        let scene = Scene::new(Faults::rule(Function::SocketConnect, When::Always, lacking));
+        for _ in 0..2 {
+            let (mut client, mut other) = scene.ends();
+            client.write_all(b"the question").expect("sent");
+            let mut heard = [0; 12];
+            other.read_exact(&mut heard).expect("it comes through");
+            assert_eq!(&heard, b"the question");
+        }
+        assert_eq!(Story::of(&scene.loaded).printed("WSK lacks WskSocketConnect").len(), 1, "told once");
+        scene.end();
+    }
+
+    #[test]
+    fn service_forward_a_fin_that_cannot_be_passed_on_closes_both_connections() {
+        let scene = Scene::new(Faults { refuse_disconnect: Some(NtStatus::NOT_IMPLEMENTED), ..Faults::default() });
+        let (mut client, mut other) = scene.ends();
+        client.shutdown(Shutdown::Write).expect("half-closed");
+        assert!(is_ended(&mut other) && is_ended(&mut client), "a connection goes on");
+        let totals = state_when(&scene.loaded, |state| state.totals.connections == 0).totals;
+        assert_eq!(totals.failed, 0);
+        scene.end();
+    }
+
+    #[test]
     fn service_forward_64_mib_through_and_back_have_the_same_sha_256() {
         let rig = rig_with(config());
         let loaded = forwarder_to(&rig, &echoing().to_string());
