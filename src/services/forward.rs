@@ -176,14 +176,15 @@ async fn copied(mut from: ReadHalf, mut to: WriteHalf, session: &Session) -> Res
 }
 
 async fn stop(mut from: ReadHalf, mut to: WriteHalf, mut buffer: Buffer) -> Result<Fin, IoError> {
-    let fin = finish(&mut to).await?;
-    while fin == Fin::Sent {
+    if finish(&mut to).await? == Fin::Lacking {
+        return Ok(Fin::Lacking);
+    }
+    loop {
         buffer = from.receive_rest(buffer).await.map_err(|failed| failed.error)?;
         if buffer.filled().is_empty() {
-            break;
+            return Ok(Fin::Sent);
         }
     }
-    Ok(fin)
 }
 
 /// Passes a FIN on. A peer that takes nothing may keep it from ever being done: then the connections are reset.
