@@ -9,11 +9,20 @@ use nt_abi::wdf::{WDF_BIND_INFO, WDF_DRIVER_GLOBALS};
 use nt_abi::{DRIVER_OBJECT, NtStatus, UNICODE_STRING};
 
 use crate::print::say;
+use crate::wine::GetModuleHandleExA;
 use crate::{imports, kernel, provider, trace};
 
-/// Wine takes an image that imports ntdll or kernel32 for an ordinary DLL, and calls its entry point as one.
+/// Wine takes an image that imports ntdll or kernel32 for an ordinary DLL, and calls its entry point as one. The image stays in the
+/// process for good: a thread of Wine's may be on its way out of a completion here when the driver has gone.
 #[unsafe(no_mangle)]
-extern "win64" fn ShimEntry(_module: *mut c_void, _reason: u32, _reserved: *mut c_void) -> i32 {
+extern "win64" fn ShimEntry(module: *mut c_void, reason: u32, _reserved: *mut c_void) -> i32 {
+    const PROCESS_ATTACH: u32 = 1;
+    const FROM_ADDRESS_AND_PIN: u32 = 4 | 1;
+    if reason == PROCESS_ATTACH {
+        let mut pinned = core::ptr::null_mut();
+        // SAFETY: an address in this image, and a local.
+        unsafe { GetModuleHandleExA(FROM_ADDRESS_AND_PIN, module.cast(), &mut pinned) };
+    }
     1
 }
 

@@ -70,6 +70,12 @@ impl<const N: usize> Ledger<N> {
         Ledger { entries: [None; N], counts: [0; KINDS.len()], bytes: 0, peak: 0, lost: 0 }
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.entries.fill(None);
+        (self.counts, self.bytes, self.peak, self.lost) = ([0; KINDS.len()], 0, 0, 0);
+    }
+
     /// Enters something that was taken. A table that is full counts it as lost.
     pub fn add(&mut self, entry: Entry) {
         let used: usize = self.counts.iter().sum();

@@ -16,8 +16,12 @@ use nt_abi::nmr::{
 use nt_abi::wsk::{NPI_WSK_INTERFACE_ID, WSK_PROVIDER_CHARACTERISTICS, WSK_VERSION_1_0};
 use nt_abi::{GUID, NtStatus, UNICODE_STRING};
 
+use crate::kernel::thread::pause;
 use crate::print::say;
-use crate::wsk::{Binding, Block, FUNCTIONS, closer};
+use crate::wsk::{Binding, Block, FUNCTIONS, closer, out};
+
+/// How long to wait for Wine, in milliseconds or a little more.
+const MOST_PAUSES: u32 = 2000;
 
 static INTERFACE: GUID = NPI_WSK_INTERFACE_ID;
 
@@ -80,6 +84,14 @@ pub(crate) fn end() {
     wish::end();
     leave();
     closer::end();
+    // What was closed comes back soon.
+    for _ in 0..MOST_PAUSES {
+        if out() == 0 {
+            return;
+        }
+        pause();
+    }
+    say!("{} calls are still with Wine", out());
 }
 
 /// Registers, unless it is here already.

@@ -56,6 +56,7 @@ unsafe extern "win64" {
     pub fn TlsAlloc() -> u32;
     pub fn TlsFree(slot: u32) -> i32;
     pub fn GetModuleHandleA(name: *const u8) -> *mut c_void;
+    pub fn GetModuleHandleExA(flags: u32, name: *const u8, module: *mut *mut c_void) -> i32;
     pub fn GetProcAddress(module: *mut c_void, name: *const u8) -> *const c_void;
     pub fn TlsGetValue(slot: u32) -> usize;
     pub fn TlsSetValue(slot: u32, value: usize) -> i32;

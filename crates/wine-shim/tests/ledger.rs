@@ -29,7 +29,10 @@ fn what_is_taken_and_given_back_is_known() {
     assert_eq!(ledger.remove(Kind::Pool, 0x1000), Some(block(0x1000, 100)));
     assert_eq!(ledger.remove(Kind::Pool, 0x1000), None, "given back twice");
     assert_eq!(ledger.iter().map(|entry| entry.kind).collect::<Vec<_>>(), [Kind::Irp]);
+    ledger.add(block(0x2000, 10));
     assert_eq!(ledger.peak(), 100, "the peak stays");
+    ledger.clear();
+    assert_eq!((ledger.iter().count(), ledger.count(Kind::Irp), ledger.peak()), (0, 0, 0));
 }
 
 #[test]

@@ -49,6 +49,8 @@ static THREAD: Thread = Thread::new(run);
 const IN_QUEUE: *mut c_void = 1 as *mut c_void;
 /// What a timer that is set has in its header.
 const SET: u8 = 1;
+/// How many DPCs are called before the timers are looked at again.
+const AT_ONCE: usize = 64;
 const UNITS_PER_MILLISECOND: u64 = 10_000;
 
 /// Starts the thread.
@@ -172,7 +174,7 @@ impl Queues {
     }
 }
 
-/// The thread: timers that are due, and then every DPC.
+/// The thread: timers that are due, and then DPCs.
 ///
 /// # IRQL
 /// PASSIVE_LEVEL
@@ -180,7 +182,8 @@ unsafe extern "win64" fn run(_: *mut c_void) {
     loop {
         let next = QUEUES.lock().ring(now());
         let mut any = false;
-        loop {
+        // No more than so many, for one that is queued again and again must not keep timers from ringing.
+        for _ in 0..AT_ONCE {
             let call = QUEUES.lock().take();
             let Some(call) = call else { break };
             any = true;

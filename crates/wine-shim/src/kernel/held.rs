@@ -16,6 +16,12 @@ static HELD: Locked<Ledger<ROOM>> = Locked::new(Ledger::new());
 /// Threads of the driver's that run.
 pub(super) static THREADS: AtomicUsize = AtomicUsize::new(0);
 
+/// Forgets what a driver before this one has left.
+pub(super) fn begin() {
+    HELD.lock().clear();
+    THREADS.store(0, Ordering::Release);
+}
+
 /// Enters what the driver has taken.
 pub(super) fn take(kind: Kind, address: usize, tag: u32, size: usize) {
     HELD.lock().add(Entry { address, kind, tag, size });

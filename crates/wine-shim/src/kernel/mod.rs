@@ -46,6 +46,7 @@ pub(crate) const EXPORTS: [&[Export]; 9] = [
 /// # IRQL
 /// PASSIVE_LEVEL
 pub(crate) fn begin() -> Result<(), NtStatus> {
+    held::begin();
     irql::begin()?;
     dpc::begin()
 }

@@ -7,7 +7,7 @@
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use nt_abi::kernel::{IoAllocateIrp, IoAllocateMdl, IoFreeIrp, IoFreeMdl, MmBuildMdlForNonPagedPool};
 use nt_abi::wsk::{SOCKADDR, WSK_BUF};
@@ -31,6 +31,14 @@ impl Address {
     pub fn as_ptr(&mut self) -> *mut SOCKADDR {
         self.0.as_mut_ptr().cast()
     }
+}
+
+/// Calls whose end has not come.
+static OUT: AtomicUsize = AtomicUsize::new(0);
+
+/// How many calls Wine has that have not come to their end.
+pub(crate) fn out() -> usize {
+    OUT.load(Ordering::Acquire)
 }
 
 /// What becomes of a call that is over, by its status and information.
@@ -140,6 +148,7 @@ impl Drop for Inner {
 /// # IRQL
 /// <= DISPATCH_LEVEL
 pub(super) fn call(call: Block<Inner>, enter: impl FnOnce(&mut Inner, *mut IRP) -> NtStatus) {
+    OUT.fetch_add(1, Ordering::AcqRel);
     let raw = call.into_raw();
     // SAFETY: not sent yet, so all of it is ours.
     let inner = unsafe { &mut *raw };
@@ -171,6 +180,7 @@ unsafe fn finish(raw: *mut Inner, refused: Option<NtStatus>) {
     let (status, information) = refused.map_or((outcome.Status, outcome.Information), |status| (status, 0));
     let finish = call.finish;
     finish(call, status, information);
+    OUT.fetch_sub(1, Ordering::AcqRel);
 }
 
 /// # IRQL

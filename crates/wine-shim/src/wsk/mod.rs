@@ -22,6 +22,7 @@ use nt_abi::NtStatus;
 
 pub(crate) use block::Block;
 pub(crate) use client::{Binding, FUNCTIONS};
+pub(crate) use inner::out;
 
 use crate::print::say;
 
