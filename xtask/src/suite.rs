@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     build::{self, Profile},
-    cdriver, commands, compile_fail, outside, scenes, tidy,
+    cdriver, commands, compile_fail, outside, scenes, tidy, wine,
     workspace::{root, run, target},
 };
 
@@ -32,6 +32,7 @@ pub fn test() -> Result<ExitCode> {
     let mut count = Count::default();
     step("models of the state that decides (loom)", || count.add(&mut loom()))?;
     step("demo", || run(&mut scenes::demo(&release)?))?;
+    step("the driver under Wine", || run(&mut wine::test(&release)?))?;
     step("tests, release driver", || count.add(&mut tests(&release, &drivers)))?;
     step("rule tests, debug driver", || count.add(&mut rule_tests(&debug)?))?;
     println!("\nall of it: {:.0} s", begun.elapsed().as_secs_f64());

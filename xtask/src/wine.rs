@@ -61,6 +61,11 @@ pub fn run(command: &WineCommand) -> Result<ExitCode> {
     scenes::become_program(scene.unwrap_or_else(|| unreachable!("one driver was asked for"))?)
 }
 
+/// `wine test` as a command, for a driver that is built already.
+pub fn test(sys: &Path) -> Result<Command> {
+    scene("test", &prepare()?, &[], sys)
+}
+
 /// Looks for Wine before anything is built, which takes longer.
 fn prepare() -> Result<Programs> {
     ensure!(cfg!(all(target_os = "linux", target_arch = "x86_64")), "Wine is used on Linux on x86-64 only");
