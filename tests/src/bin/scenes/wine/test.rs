@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use wskclient_tests::rig::{expect_refused, wait_for};
-use wskclient_tests::wine::{State, story};
+use wskclient_tests::wine::{Mark, State, story};
 use wskclient_tests::{peer, timeline};
 
 use super::session::{PATIENCE, Session, free_port};
@@ -20,6 +20,9 @@ const ECHOES: &[(u64, u64)] = &[(1, 1), (1_000, 1), (65_536, 8), (1_048_577, 4),
 /// Connections that are open when the driver is stopped, and those of them over which bytes go.
 const OPEN: usize = 100;
 const TRANSFERS: usize = 8;
+/// What the driver misses in Wine's WSK, with the service that it has by default and one connection that its peer ends.
+const LACKS: &[&str] =
+    &["local addresses", "IPv6", "changes of transports", "changes of addresses", "receive events", "a graceful disconnect"];
 /// Bytes that are back by then.
 const UNDER_WAY: u64 = 1 << 20;
 
@@ -106,6 +109,7 @@ fn busy_end(session: &Session, steps: &mut Steps) -> Result<()> {
 
 /// A second start; the provider goes while connections are open, and comes back.
 fn provider_returns(session: &Session, steps: &mut Steps) -> Result<()> {
+    let begin = session.log().now();
     let address = start(session, steps)?;
     let mut stream = peer::echo_works(address)?;
     let mark = session.mark();
@@ -124,7 +128,24 @@ fn provider_returns(session: &Session, steps: &mut Steps) -> Result<()> {
         Ok((again, format!("a new binding, echo again at {again}")))
     })?;
     ensure!(again == address, "echo came back at {again}, not at {address}");
-    take_stop(session, steps, "sc stop")
+    steps.take("read what is done without what Wine lacks", || lacks_told(session, begin))?;
+    take_stop(session, steps, "sc stop")?;
+    // The rest of what it prints has come by now.
+    lacks_told(session, begin).map(drop)
+}
+
+/// What Wine's WSK lacks is traced, each lack once since the driver was loaded, and none is taken for a failure.
+fn lacks_told(session: &Session, begin: Mark) -> Result<((), String)> {
+    for lack in LACKS {
+        let what = format!("that WSK lacks {lack} has not been said");
+        session.log().wait_for(begin, PATIENCE, &what, |line| line.driver_says(&format!("WSK lacks {lack} (")).then_some(()))?;
+    }
+    let lines = session.log().since(begin);
+    let told = lines.iter().filter(|line| line.driver_says("WSK lacks ")).count();
+    ensure!(told == LACKS.len(), "{told} lines say what WSK lacks, not {}", LACKS.len());
+    let failure = lines.iter().find(|line| line.driver_says("cannot listen at"));
+    ensure!(failure.is_none(), "{}", failure.map_or("", |line| &line.text));
+    Ok(((), format!("{} lacks, each said once", LACKS.len())))
 }
 
 fn start(session: &Session, steps: &mut Steps) -> Result<SocketAddr> {
