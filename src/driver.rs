@@ -7,14 +7,15 @@
 use core::cell::UnsafeCell;
 use core::time::Duration;
 
-use control_abi::{Gate, Registration, State};
-use wdk_sys::GUID;
-use wsk::sync::Event as Flag;
-use wsk::{Binding, Client, Device, Handler, NtStatus, Passive, Runtime, Trace};
+use control_abi::Totals;
+use wdk_sys::{GUID, WDFDRIVER};
+use wsk::sync::{Event as Flag, SpinLock};
+use wsk::{Binding, Client, Device, Handler, Instant, NtStatus, Passive, Runtime, Trace};
 
 use crate::log;
-use crate::parameters::Parameters;
+use crate::parameters::{self, Parameters};
 use crate::services::Services;
+use crate::sockets::{kind_of, protocol_of, reason_of};
 use crate::trace::{Event, tell};
 
 /// The driver's name in the NMR.
@@ -31,8 +32,14 @@ const SHUTDOWN_MOST: Duration = Duration::from_secs(5);
 /// `running` is written by [`start`](Self::start) before the device's callbacks are admitted, and by [`stop`](Self::stop)
 /// when they are no more; in between it is only read.
 pub(crate) struct Driver {
-    services: Services,
+    pub(crate) services: Services,
     stop_grace: Duration,
+    /// The framework's driver object.
+    framework: WDFDRIVER,
+    /// When it was loaded.
+    pub(crate) loaded: Instant,
+    /// What services had done when the newest binding was attached.
+    pub(crate) at_attach: SpinLock<Totals>,
     running: UnsafeCell<Option<Running>>,
     /// Set by the last callback of the device that is in here when the driver goes; see [`entry::driver`](crate::entry::driver).
     pub(crate) left: Flag,
@@ -43,18 +50,29 @@ struct Running {
     client: Client,
 }
 
-// SAFETY: `running` is synchronised as its invariant says; the rest is shared in its own right.
+// SAFETY: `running` is synchronised as its invariant says, and the framework's handle has no thread; the rest is shared in its own
+// right.
 unsafe impl Sync for Driver {}
+// SAFETY: as above.
+unsafe impl Send for Driver {}
 
 impl Driver {
     /// Prepares it.
     ///
     /// # Errors
     /// No memory.
-    pub(crate) fn new(parameters: &Parameters) -> Result<Self, NtStatus> {
+    pub(crate) fn new(framework: WDFDRIVER, parameters: &Parameters) -> Result<Self, NtStatus> {
         let services = Services::new(&parameters.services)?;
         let left = Flag::notification(false)?;
-        Ok(Self { services, stop_grace: parameters.stop_grace, running: UnsafeCell::new(None), left })
+        Ok(Self {
+            services,
+            stop_grace: parameters.stop_grace,
+            framework,
+            loaded: Instant::now(),
+            at_attach: SpinLock::new(Totals::default()),
+            running: UnsafeCell::new(None),
+            left,
+        })
     }
 
     /// Starts the executor and registers with the NMR (L01). It does not wait for WSK (L05).
@@ -101,9 +119,37 @@ impl Driver {
         self.services.tell();
     }
 
-    fn client(&self) -> Option<&Client> {
+    pub(crate) fn client(&self) -> Option<&Client> {
         // SAFETY: only read while callbacks are admitted.
         unsafe { &*self.running.get() }.as_ref().map(|running| &running.client)
+    }
+
+    /// Writes a service to the registry.
+    ///
+    /// # Errors
+    /// There is none of that name; the registry's status.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    pub(crate) fn save_service(&self, name: &str) -> Result<(), NtStatus> {
+        let (settings, others) = self.services.to_save(name)?;
+        parameters::save(self.framework, &settings, others.iter())?;
+        self.services.saved(name)
+    }
+
+    /// Stops a service and forgets it, for good if `in_registry`.
+    ///
+    /// # Errors
+    /// There is none of that name; the registry's status.
+    ///
+    /// # IRQL
+    /// `PASSIVE_LEVEL`.
+    pub(crate) fn remove_service(&self, name: &str, in_registry: bool) -> Result<(), NtStatus> {
+        if in_registry {
+            let (settings, _) = self.services.to_save(name)?;
+            parameters::forget(self.framework, &settings)?;
+        }
+        self.services.remove_one(name)
     }
 
     /// Ends all connections and leaves WSK, without unloading (L33).
@@ -145,33 +191,12 @@ impl Driver {
             log!(Error, "system shutdown: deregistering from WSK: {status}");
         }
     }
-
-    /// The state, for tools.
-    ///
-    /// # IRQL
-    /// `<= DISPATCH_LEVEL`.
-    pub(crate) fn state(&self) -> State {
-        let mut state = State { version: control_abi::VERSION, totals: self.services.totals(), ..State::default() };
-        let Some(client) = self.client() else { return state };
-        state.registration = match client.state() {
-            wsk::State::Out => Registration::Out,
-            wsk::State::Registering => Registration::Registering,
-            wsk::State::In => Registration::In,
-            wsk::State::Leaving => Registration::Leaving,
-        } as u32;
-        let Some(binding) = client.binding().or_else(|| client.leaving()) else { return state };
-        let work = binding.work();
-        state.gate = if binding.is_open() { Gate::Open } else { Gate::Shut } as u32;
-        state.in_flight = work.in_flight;
-        state.inside = work.inside;
-        state.sockets = work.sockets;
-        state.generation = binding.generation();
-        state
-    }
 }
 
 impl Handler for Driver {
     fn attached(&self, _: Passive, binding: Binding) {
+        let totals = self.services.totals();
+        self.at_attach.with(|before| *before = totals);
         self.services.attached(binding);
     }
 
@@ -185,6 +210,15 @@ impl Handler for Driver {
             }
             Trace::DetachCompleted { generation } => Event::DetachCompleted { binding: generation },
             Trace::CleanedUp { generation } => Event::CleanedUp { binding: generation },
+            Trace::SocketOpened { generation, id, kind } => Event::SocketOpened {
+                socket: id.0,
+                binding: generation,
+                kind: kind_of(kind),
+                protocol: protocol_of(kind),
+            },
+            Trace::SocketClosed { generation, id, reason } => {
+                Event::SocketClosed { socket: id.0, binding: generation, reason: reason_of(reason) }
+            }
         });
     }
 }

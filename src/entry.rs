@@ -62,7 +62,7 @@ pub unsafe extern "system" fn driver_entry(driver: *mut DRIVER_OBJECT, registry_
 fn start(passive: Passive, framework: WDFDRIVER) -> Result<(), NtStatus> {
     let parameters = Parameters::read(framework)?;
     let device = ControlDevice::create(framework)?;
-    let driver = match prepare(&parameters) {
+    let driver = match prepare(framework, &parameters) {
         Ok(driver) => driver,
         Err(status) => return Err(device.delete_after(status)),
     };
@@ -82,9 +82,9 @@ fn start(passive: Passive, framework: WDFDRIVER) -> Result<(), NtStatus> {
 ///
 /// # IRQL
 /// `PASSIVE_LEVEL`.
-fn prepare(parameters: &Parameters) -> Result<*const Driver, NtStatus> {
+fn prepare(framework: WDFDRIVER, parameters: &Parameters) -> Result<*const Driver, NtStatus> {
     trace::begin()?;
-    let made = Driver::new(parameters)
+    let made = Driver::new(framework, parameters)
         .and_then(|driver| DriverBox::try_new_in(driver, Pool).map_err(|_| NtStatus::INSUFFICIENT_RESOURCES))
         .map(DriverBox::into_raw)
         .inspect_err(|_| trace::end())?;

@@ -2,9 +2,9 @@
 //!
 //! From the outside in: `entry` is start-up and its mirror, unload; `control` the device that tools talk to;
 //! `driver` what exists once per load; `services` what is served; `limits` what that may hold; `parameters` the
-//! settings; `lacking` what is done without what a provider lacks; `trace` tells what happens, to tools by events and to a
-//! kernel debugger by `print`; `ids` numbers what events name; `wdf` the calls into the framework. Sockets and the
-//! lifecycle are the `wsk` crate's.
+//! settings, `registry` where they are written; `lacking` what is done without what a provider lacks; `trace` tells what
+//! happens, to tools by events and to a kernel debugger by `print`; `ids` numbers what events name; `wdf` the calls into the
+//! framework. Sockets and the lifecycle are the `wsk` crate's, and `sockets` puts them into the words of tools.
 //!
 //! The rules L01-L38 that comments cite are those of `docs/lifecycle.md`.
 #![no_std]
@@ -20,7 +20,9 @@ mod lacking;
 mod limits;
 mod parameters;
 mod print;
+mod registry;
 mod services;
+mod sockets;
 mod trace;
 mod wdf;
 

@@ -59,8 +59,9 @@ impl Limits {
         None
     }
 
+    /// How many connections there are. Once it says none, those that were have done everything that they did.
     pub(crate) fn connections(&self) -> u32 {
-        self.connections.load(Ordering::Relaxed)
+        self.connections.load(Ordering::Acquire)
     }
 
     /// Bytes held now, and at most so far.
@@ -91,7 +92,8 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.0.bytes.fetch_sub(self.0.least, Ordering::Relaxed);
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        // The last that a connection does with its service.
+        self.0.connections.fetch_sub(1, Ordering::Release);
     }
 }
 

@@ -9,7 +9,7 @@ use core::ptr::null_mut;
 
 use wdk_sys::ntddk::ZwEnumerateKey;
 use wdk_sys::{
-    _KEY_INFORMATION_CLASS, _WDF_DRIVER_INIT_FLAGS, DRIVER_OBJECT, KEY_BASIC_INFORMATION, KEY_READ, PCUNICODE_STRING, ULONG,
+    _KEY_INFORMATION_CLASS, _WDF_DRIVER_INIT_FLAGS, DRIVER_OBJECT, HANDLE, KEY_BASIC_INFORMATION, KEY_READ, KEY_WRITE, PCUNICODE_STRING, ULONG,
     UNICODE_STRING, WDF_DRIVER_CONFIG, WDF_NO_OBJECT_ATTRIBUTES, WDFDRIVER, WDFKEY, call_unsafe_wdf_function_binding,
 };
 use wsk::NtStatus;
@@ -116,13 +116,25 @@ impl Key {
     /// # Errors
     /// The framework's status.
     pub(crate) fn parameters(driver: WDFDRIVER) -> Result<Self, NtStatus> {
+        Self::parameters_for(driver, KEY_READ)
+    }
+
+    /// The same, so that keys can be made below it.
+    ///
+    /// # Errors
+    /// The framework's status.
+    pub(crate) fn parameters_to_write(driver: WDFDRIVER) -> Result<Self, NtStatus> {
+        Self::parameters_for(driver, KEY_READ | KEY_WRITE)
+    }
+
+    fn parameters_for(driver: WDFDRIVER, access: u32) -> Result<Self, NtStatus> {
         let mut key: WDFKEY = null_mut();
         // SAFETY: the handle is the one that WdfDriverCreate gave.
         let status = unsafe {
             call_unsafe_wdf_function_binding!(
                 WdfDriverOpenParametersRegistryKey,
                 driver,
-                KEY_READ,
+                access,
                 WDF_NO_OBJECT_ATTRIBUTES,
                 &raw mut key,
             )
@@ -152,6 +164,12 @@ impl Key {
         NtStatus(status).ok().map(|()| Self(key))
     }
 
+    /// The kernel's handle, which stays the framework's.
+    pub(crate) fn handle(&self) -> HANDLE {
+        // SAFETY: open by the invariant.
+        unsafe { call_unsafe_wdf_function_binding!(WdfRegistryWdmGetHandle, self.0) }
+    }
+
     /// The name of the key below this one that has this number; `None` after the last.
     /// [`ZwEnumerateKey`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wdm/nf-wdm-zwenumeratekey)
     ///
@@ -160,8 +178,7 @@ impl Key {
     pub(crate) fn child(&self, number: u32) -> Result<Option<KeyName>, NtStatus> {
         let mut information = BasicInformation { head: KEY_BASIC_INFORMATION::default(), rest: [0; MOST_NAME] };
         let mut needed = 0;
-        // SAFETY: open by the invariant; the handle stays the framework's.
-        let handle = unsafe { call_unsafe_wdf_function_binding!(WdfRegistryWdmGetHandle, self.0) };
+        let handle = self.handle();
         // SAFETY: the handle is open, and the rest lives during the call, which writes no more than the length says.
         let status = NtStatus(unsafe {
             ZwEnumerateKey(

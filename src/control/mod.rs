@@ -13,6 +13,10 @@
 mod device;
 mod events;
 mod io;
+mod resolve;
+mod services;
+mod sockets;
+mod state;
 mod version;
 
 use control_abi::{Command, Refusal, parse};
@@ -49,8 +53,13 @@ fn answer(passive: Passive, io: &mut Io, code: u32, length: usize, room: usize) 
         }
     })?;
     let driver = entry::driver().ok_or(NtStatus::INVALID_DEVICE_STATE)?;
-    if let Command::Events(asked) = &command {
-        events::wait(passive, io, asked)?;
+    match &command {
+        Command::Events(asked) => events::wait(passive, io, asked)?,
+        Command::Resolve(asked) => {
+            let resolved = resolve::ask(passive, &driver, io, asked)?;
+            return io.output(room)?.one(&resolved);
+        }
+        _ => {}
     }
     dispatch(passive, &driver, command, &mut io.output(room)?)
 }
@@ -59,9 +68,16 @@ fn dispatch(passive: Passive, driver: &Driver, command: Command, output: &mut Ou
     match command {
         Command::NoOp => Ok(0),
         Command::Version => version::answer(output),
-        Command::State => output.one(&driver.state()),
+        Command::State => output.one(&state::of(driver)),
         Command::Deactivate => Ok(driver.deactivate(passive).map(|()| 0)?),
         Command::Activate => Ok(driver.activate(passive).map(|()| 0)?),
+        Command::Sockets(from) => sockets::answer(driver, from, output),
+        Command::Services(after) => services::list(&driver.services, after, output),
+        Command::ServiceStart(named) => services::start(&driver.services, &named),
+        Command::ServiceStop(named) => services::stop(&driver.services, &named),
+        Command::ServiceSave(named) => services::save(driver, &named),
+        Command::ServiceSet(set) => services::set(&driver.services, &set),
+        Command::ServiceRemove(named) => services::remove(driver, &named),
         Command::Events(asked) => events::answer(&asked, output),
         _ => Err(NtStatus::NOT_SUPPORTED.into()),
     }

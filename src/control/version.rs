@@ -5,7 +5,7 @@
 
 use control_abi::events::REMEMBERED;
 use control_abi::settings::MOST_SERVICES;
-use control_abi::version::{CAN_TELL_EVENTS, Version};
+use control_abi::version::{CAN_CHANGE_SERVICES, CAN_LIST_SOCKETS, CAN_RESOLVE, CAN_TELL_EVENTS, Version};
 
 use super::io::{Answer, Output};
 
@@ -14,7 +14,7 @@ const DRIVER: [u16; 4] =
     [number(env!("CARGO_PKG_VERSION_MAJOR")), number(env!("CARGO_PKG_VERSION_MINOR")), number(env!("CARGO_PKG_VERSION_PATCH")), 0];
 
 /// What it can do.
-const CAPABILITIES: u64 = CAN_TELL_EVENTS;
+const CAPABILITIES: u64 = CAN_CHANGE_SERVICES | CAN_LIST_SOCKETS | CAN_RESOLVE | CAN_TELL_EVENTS;
 
 /// Answers with the version.
 pub(super) fn answer(output: &mut Output<'_>) -> Answer {

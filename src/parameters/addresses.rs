@@ -3,6 +3,7 @@
 //! # IRQL
 //! `PASSIVE_LEVEL`.
 
+use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::value::{Source, Text, units};
@@ -46,6 +47,13 @@ impl AddressList {
             log!("{} names no address: using loopback", source.named(name));
             return Self::loopback();
         }
+        list
+    }
+
+    /// These addresses.
+    pub(super) fn of(addresses: impl Iterator<Item = IpAddr>, everywhere: bool) -> Self {
+        let mut list = Self { everywhere, ..Self::EMPTY };
+        addresses.for_each(|address| _ = list.add(address));
         list
     }
 
@@ -93,6 +101,19 @@ impl AddressList {
             Ok(address) if self.add(address) => {}
             Ok(address) => log!("{named} has more than {MOST_ADDRESSES} addresses: not listening at {address}"),
             Err(_) => log!("{named} has '{entry}', which is not an IP address: ignored"),
+        }
+    }
+}
+
+impl fmt::Display for AddressList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, address) in self.iter().enumerate() {
+            write!(f, "{}{address}", if place == 0 { "" } else { "," })?;
+        }
+        match (self.everywhere, self.iter().next()) {
+            (true, Some(_)) => f.write_str(",*"),
+            (true, None) => f.write_str("*"),
+            (false, _) => Ok(()),
         }
     }
 }

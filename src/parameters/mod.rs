@@ -8,8 +8,10 @@
 //! `PASSIVE_LEVEL`.
 
 mod addresses;
+mod save;
 mod settings;
 mod value;
+mod wire;
 
 use core::time::Duration;
 
@@ -22,11 +24,12 @@ use crate::log;
 use crate::wdf::{Key, KeyName, Wide};
 
 use settings::MOST_NAME;
-pub(crate) use settings::{Kind, MOST_DATAGRAM, Settings, Target};
+pub(crate) use save::{forget, save};
+pub(crate) use settings::{HostName, Kind, MOST_DATAGRAM, Settings, Target};
 use value::{Source, Text};
 
 /// How many services there are at most.
-const MOST_SERVICES: usize = 32;
+pub(crate) const MOST_SERVICES: usize = 32;
 /// How many keys below `Services` are looked at: whoever wrote more of them did not do it by hand.
 const MOST_LOOKED_AT: u32 = 1024;
 

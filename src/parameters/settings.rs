@@ -40,6 +40,9 @@ pub(crate) struct Protocols {
     pub(crate) udp: bool,
 }
 
+/// The name of a host.
+pub(crate) type HostName = Text<MOST_HOST>;
+
 /// Where a forwarder connects to.
 #[derive(Clone, Copy)]
 #[expect(clippy::large_enum_variant, reason = "there are at most 32, and a box would take memory of its own")]
@@ -49,7 +52,7 @@ pub(crate) enum Target {
     /// A name, to be resolved when a connection comes.
     Name {
         /// The host.
-        host: Text<MOST_HOST>,
+        host: HostName,
         /// Its port.
         port: u16,
     },
@@ -122,7 +125,7 @@ impl Settings {
 }
 
 impl Kind {
-    const ALL: [(&str, Self); 4] =
+    pub(super) const ALL: [(&str, Self); 4] =
         [("echo", Self::Echo), ("discard", Self::Discard), ("chargen", Self::Chargen), ("forward", Self::Forward)];
 
     fn named(text: &str) -> Option<Self> {

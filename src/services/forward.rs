@@ -19,10 +19,10 @@ use wsk::{
 
 use super::exchange::{FINISH_MOST, Fin};
 use super::session::Session;
-use crate::lacking::connect;
+use crate::lacking::{connect, told};
 use crate::limits::{Claim, SMALLEST_BUFFER};
 use crate::log;
-use crate::parameters::Target;
+use crate::parameters::{HostName, Target};
 
 /// Lists of received data that a direction holds at most.
 const MOST_LISTS: u16 = 16;
@@ -71,7 +71,7 @@ async fn connected(session: &Session) -> Result<TcpStream, IoError> {
     let Some(target) = &service.settings.target else { return Err(IoError::Cancelled) };
     let outcome = match target {
         Target::Address(address) => connected_to(session, &[Some(*address)]).await,
-        Target::Name { host, port } => match addresses(session, host.as_str(), *port).await {
+        Target::Name { host, port } => match addresses(session, *host, *port).await {
             Some(addresses) => connected_to(session, &addresses).await,
             None => None,
         },
@@ -89,6 +89,8 @@ async fn connected(session: &Session) -> Result<TcpStream, IoError> {
 async fn connected_to(session: &Session, addresses: &[Option<SocketAddr>]) -> Option<TcpStream> {
     for address in addresses.iter().flatten() {
         if let Ok(stream) = connect(session.binding(), *address).await {
+            // For the list of sockets, which shows what was asked for.
+            let _ = told(stream.local_address().await, *address);
             return Some(stream);
         }
     }
@@ -96,10 +98,10 @@ async fn connected_to(session: &Session, addresses: &[Option<SocketAddr>]) -> Op
 }
 
 /// The addresses of a name, which are asked for on the passive thread.
-async fn addresses(session: &Session, host: &'static str, port: u16) -> Option<[Option<SocketAddr>; MOST_ADDRESSES]> {
+async fn addresses(session: &Session, host: HostName, port: u16) -> Option<[Option<SocketAddr>; MOST_ADDRESSES]> {
     let binding = session.binding().clone();
     let asked = session.binding().executor().spawn_passive(move |passive| async move {
-        let answer = resolve(passive, &binding, host, "", Hints::default()).await.ok()?;
+        let answer = resolve(passive, &binding, host.as_str(), "", Hints::default()).await.ok()?;
         let mut addresses = [None; MOST_ADDRESSES];
         for (place, address) in addresses.iter_mut().zip(answer.iter()) {
             *place = Some(SocketAddr::new(address.ip(), port));

@@ -1,6 +1,7 @@
 //! The services of the driver: each listens, is limited and fails on its own.
 //!
-//! From the outside in: [`Services`] are all of them, kept going by the [`keeper`]; a [`service`] has [`place`]s where it
+//! From the outside in: [`Services`] are all of them, written down in the [`book`], kept going by the [`keeper`] and changed by tools
+//! through [`steer`]; a [`service`] has [`place`]s where it
 //! listens; [`tcp`] gives each connection a [`session`], in which [`echo`], [`discard`], [`chargen`] or [`forward`] serve it; [`udp`]
 //! answers datagrams.
 //! [`exchange`] is the receiving that they share, [`bell`] is what tasks wait for without taking memory.
@@ -9,6 +10,7 @@
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 mod bell;
+mod book;
 mod chargen;
 mod discard;
 mod echo;
@@ -16,9 +18,11 @@ mod exchange;
 mod forward;
 mod keeper;
 mod place;
+mod ports;
 mod random;
 mod service;
 mod session;
+mod steer;
 mod striped;
 mod tcp;
 mod udp;
@@ -27,26 +31,29 @@ mod watch;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
-use allocator_api2::boxed::Box;
-use allocator_api2::vec::Vec;
 use control_abi::Totals;
-use wsk::sync::{Event, Pool, SpinLock, tag, try_push};
+use wsk::sync::{Event as Flag, SpinLock};
 use wsk::{Binding, Executor, Lane, NtStatus, Nudge, Passive, Sleep};
 
 use crate::parameters::SettingsList;
+use crate::trace::{Event, tell};
 use bell::Bell;
+use book::{Book, Run};
 use place::Station;
-use service::{Service, read};
+use ports::Ports;
+use service::Service;
 use watch::Watching;
 
 /// How often a graceful stop looks whether all connections are gone.
 const STOP_LOOK_MS: u64 = 10;
 
-type ServicePool = Pool<{ tag(b"WskV") }>;
-
 /// All services.
 pub(crate) struct Services {
-    list: Vec<Box<Service, ServicePool>, ServicePool>,
+    book: SpinLock<Book>,
+    /// Where the driver receives datagrams.
+    ports: Ports,
+    /// The addresses of the machine have changed: the places are to be told.
+    addresses_changed: AtomicBool,
     /// The binding on which they are to run.
     binding: SpinLock<Option<Binding>>,
     /// Rung when there is something for the keeper to do.
@@ -54,7 +61,7 @@ pub(crate) struct Services {
     ending: AtomicBool,
     watching: Watching,
     /// Never set: what a graceful stop waits with.
-    pause: Event,
+    pause: Flag,
 }
 
 impl Services {
@@ -63,14 +70,15 @@ impl Services {
     /// # Errors
     /// No memory.
     pub(crate) fn new(settings: &SettingsList) -> Result<Self, NtStatus> {
-        let mut list = Vec::new_in(Pool);
+        let mut book = Book::new()?;
         for settings in settings {
-            let service = Box::try_new_in(Service::new(*settings)?, Pool).map_err(|_| NtStatus::INSUFFICIENT_RESOURCES)?;
-            try_push(&mut list, service)?;
+            book.add(Run::new(*settings)?);
         }
-        let pause = Event::notification(false)?;
+        let pause = Flag::notification(false)?;
         Ok(Self {
-            list,
+            book: SpinLock::new(book),
+            ports: Ports::new(),
+            addresses_changed: AtomicBool::new(false),
             binding: SpinLock::new(None),
             bell: Bell::new(),
             ending: AtomicBool::new(false),
@@ -121,47 +129,52 @@ impl Services {
         drop(binding);
     }
 
-    /// Traces what each has done.
+    /// Traces what each has done. Nothing is stopped or removed meanwhile.
     pub(crate) fn tell(&self) {
-        self.list.iter().for_each(|service| service.tell());
+        let mut place = 0;
+        while let Some(service) = self.book.with(|book| book.services().nth(place)) {
+            service.tell();
+            place += 1;
+        }
     }
 
     /// What they did together.
     pub(crate) fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        for service in &self.list {
-            let (held, most_held) = service.limits.held();
-            let counts = &service.counts;
-            totals.connections += u64::from(service.limits.connections());
-            totals.accepted += read(&counts.accepted);
-            totals.refused += read(&counts.refused);
-            totals.failed += read(&counts.failed);
-            totals.received += counts.traffic.received();
-            totals.sent += counts.traffic.sent();
-            totals.held += held;
-            totals.most_held += most_held;
-        }
-        totals
+        self.book.with(|book| book.totals())
     }
 
     /// Has every place that waits try again.
     fn addresses_changed(&self) {
-        let places = self.list.iter().flat_map(|service| service.places.iter());
-        places.flat_map(|place| place.spots()).for_each(|spot| spot.changed.ring());
+        self.addresses_changed.store(true, Ordering::Release);
+        self.bell.ring();
     }
 
     /// Whether one of the driver's sockets receives datagrams at this port.
     fn has_datagram_port(&self, port: u16) -> bool {
-        self.list.iter().flat_map(|service| service.places.iter()).any(|place| place.has_datagram_port(port))
+        self.ports.may_have(port) && self.book.with(|book| book.services().any(|service| service.has_datagram_port(port)))
     }
 
     fn connections(&self) -> u64 {
-        self.list.iter().map(|service| u64::from(service.limits.connections())).sum()
+        self.book.with(|book| book.services().map(|service| u64::from(service.limits.connections())).sum())
     }
 
-    /// Every place of every service.
-    fn stations(&'static self) -> impl Iterator<Item = Station> {
-        let services = self;
-        self.list.iter().flat_map(move |service| service.places.iter().map(move |place| Station { services, service, place }))
+    /// Starts every place that is to listen on a binding; those that listen are told of a change of addresses. For the keeper.
+    fn start_places(&'static self, binding: &Binding) {
+        let changed = self.addresses_changed.swap(false, Ordering::AcqRel);
+        let mut number = 0;
+        // Nobody else takes runs out of the book: what is found there stays.
+        while let Some((next, service)) = self.book.with(|book| book.to_listen_after(number)) {
+            number = next;
+            let Some(service) = service else { continue };
+            if !service.told.swap(true, Ordering::Relaxed) {
+                tell(Event::ServiceStarted(service.who()));
+            }
+            for place in &service.places {
+                Station { services: self, service, place }.start(binding);
+                if changed {
+                    place.spots().for_each(|spot| spot.changed.ring());
+                }
+            }
+        }
     }
 }

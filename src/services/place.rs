@@ -13,17 +13,17 @@
 use core::future::Future;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::pin::{Pin, pin};
-use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU16, AtomicU64, Ordering};
 use core::time::Duration;
 
 use control_abi::sockets::Protocol;
-use wsk::{Addresses, BindError, Binding, Either, IoError, Lane, OpenError, Sleep, TcpListener, UdpSocket, first, now};
+use wsk::{Addresses, BindError, Binding, Either, IoError, Lane, NtStatus, OpenError, Sleep, TcpListener, UdpSocket, first, now};
 
 use super::bell::Bell;
 use super::{Service, Services, tcp, udp};
 use crate::lacking::{self, Lacking, is_lacking};
 use crate::log;
-use crate::trace::{Event, tell};
+use crate::trace::{Event, status_of, tell};
 
 /// How long to wait before a bind that failed is tried again, at first and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
@@ -45,6 +45,8 @@ pub(super) struct Place {
     started: AtomicU64,
     /// One for each socket: the second is for a provider that needs one for each family.
     spots: [Spot; 2],
+    /// The status of the last bind, if it failed.
+    failed: AtomicI32,
 }
 
 /// What a socket of a place is known by.
@@ -85,12 +87,22 @@ pub(super) enum Served {
 
 impl Place {
     pub(super) const fn new(protocol: Protocol, at: At) -> Self {
-        Self { protocol, at, started: AtomicU64::new(0), spots: [Spot::new(), Spot::new()] }
+        Self { protocol, at, started: AtomicU64::new(0), spots: [Spot::new(), Spot::new()], failed: AtomicI32::new(0) }
     }
 
     /// The sockets that it may have.
     pub(super) fn spots(&self) -> impl Iterator<Item = &Spot> {
         self.spots.iter()
+    }
+
+    /// The port at which it listens, if it does.
+    pub(super) fn port(&self) -> Option<u16> {
+        self.spots().map(|spot| spot.port.load(Ordering::Relaxed)).find(|port| *port != 0)
+    }
+
+    /// The status of its last bind.
+    pub(super) fn status(&self) -> NtStatus {
+        NtStatus(self.failed.load(Ordering::Relaxed))
     }
 
     /// Whether one of its sockets receives datagrams at this port.
@@ -112,19 +124,25 @@ impl Station {
         if self.place.started.swap(generation, Ordering::AcqRel) == generation {
             return;
         }
-        if binding.executor().spawn(Lane::Dispatch, self.run(binding.clone())).is_err() {
+        let executor = binding.executor().clone();
+        let (running, binding) = (Running::new(self.service), binding.on_behalf_of(self.service.id));
+        let run = async move {
+            let _running = running;
+            self.run(&binding).await;
+        };
+        if executor.spawn(Lane::Dispatch, run).is_err() {
             self.place.started.store(0, Ordering::Release);
         }
     }
 
-    async fn run(self, binding: Binding) {
+    async fn run(self, binding: &Binding) {
         let [one, other] = &self.place.spots;
         let done = match self.place.at {
-            At::Address(address) => self.listen(&binding, one, address, Addresses::OwnFamily).await,
-            At::Everywhere => match self.listen(&binding, one, Ipv6Addr::UNSPECIFIED.into(), Addresses::Both).await {
+            At::Address(address) => self.listen(binding, one, address, Addresses::OwnFamily).await,
+            At::Everywhere => match self.listen(binding, one, Ipv6Addr::UNSPECIFIED.into(), Addresses::Both).await {
                 Done::EachFamily => {
-                    let v4 = self.listen(&binding, one, Ipv4Addr::UNSPECIFIED.into(), Addresses::OwnFamily);
-                    let v6 = self.listen(&binding, other, Ipv6Addr::UNSPECIFIED.into(), Addresses::OwnFamily);
+                    let v4 = self.listen(binding, one, Ipv4Addr::UNSPECIFIED.into(), Addresses::OwnFamily);
+                    let v6 = self.listen(binding, other, Ipv6Addr::UNSPECIFIED.into(), Addresses::OwnFamily);
                     both(v4, v6).await
                 }
                 done => done,
@@ -137,10 +155,11 @@ impl Station {
 
     /// Listens at one address until the binding or the service ends.
     async fn listen(self, binding: &Binding, spot: &'static Spot, address: IpAddr, addresses: Addresses) -> Done {
-        let mut end = pin!(binding.stopping());
+        let mut end = pin!(first(binding.stopping(), self.service.stopping.wait()));
         // Timer and wait take their memory now, and none later.
         let (Ok(mut pause), None) = (Sleep::new(Duration::ZERO), now(end.as_mut()).await) else {
-            return if binding.is_stopping() { Done::Ended } else { Done::NoMemory };
+            let ended = binding.is_stopping() || self.service.stopping.is_fired();
+            return if ended { Done::Ended } else { Done::NoMemory };
         };
         let address = SocketAddr::new(address, self.service.settings.port);
         let (mut retry, mut waiting) = (RETRY_FIRST, None);
@@ -158,6 +177,7 @@ impl Station {
                 Err(Stop::Ended) => return Done::Ended,
                 Err(Stop::EachFamily) => return Done::EachFamily,
                 Err(Stop::Failed(error)) if waiting.is_none() => {
+                    self.place.failed.store(status_of(error).0, Ordering::Relaxed);
                     self.tell_failed(binding, address, error);
                     waiting = Some(self.services.watching.wait());
                     self.services.bell.ring();
@@ -203,7 +223,7 @@ impl Station {
             Socket::Tcp(mut listener) => {
                 let bound = lacking::told(listener.local_address().await, address);
                 tell(Event::ServiceListening { service: self.service.who(), address: bound, protocol: Protocol::Tcp });
-                let _bound = Bound::at(spot, bound);
+                let _bound = Bound::at(self, spot, bound);
                 tcp::accept_all(self, binding, &mut listener, address, pause, end).await
             }
             Socket::Udp(socket) => {
@@ -214,7 +234,7 @@ impl Station {
                 }
                 let bound = lacking::told(socket.local_address().await, address);
                 tell(Event::ServiceListening { service: self.service.who(), address: bound, protocol: Protocol::Udp });
-                let _bound = Bound::at(spot, bound);
+                let _bound = Bound::at(self, spot, bound);
                 udp::Serving::new(self, binding, &socket, pause, end).run().await
             }
         }
@@ -254,18 +274,47 @@ enum Stop {
 }
 
 /// A spot whose socket is bound: its port is the driver's own until this is dropped.
-struct Bound(&'static Spot);
+struct Bound {
+    station: Station,
+    spot: &'static Spot,
+    port: u16,
+}
 
 impl Bound {
-    fn at(spot: &'static Spot, address: SocketAddr) -> Self {
-        spot.port.store(address.port(), Ordering::Relaxed);
-        Self(spot)
+    fn at(station: Station, spot: &'static Spot, address: SocketAddr) -> Self {
+        let port = address.port();
+        spot.port.store(port, Ordering::Relaxed);
+        station.place.failed.store(0, Ordering::Relaxed);
+        if station.place.protocol == Protocol::Udp {
+            station.services.ports.add(port);
+        }
+        Self { station, spot, port }
     }
 }
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        self.0.port.store(0, Ordering::Relaxed);
+        if self.station.place.protocol == Protocol::Udp {
+            self.station.services.ports.remove(self.port);
+        }
+        self.spot.port.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A task of a place, as long as it lives.
+struct Running(&'static Service);
+
+impl Running {
+    fn new(service: &'static Service) -> Self {
+        service.running.fetch_add(1, Ordering::Relaxed);
+        Self(service)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The last that the task does with the service.
+        self.0.running.fetch_sub(1, Ordering::Release);
     }
 }
 

@@ -4,12 +4,13 @@
 //! `<= DISPATCH_LEVEL`.
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use allocator_api2::vec::Vec;
+use control_abi::Totals;
 use control_abi::sockets::Protocol;
 use service_limits::rate::{self, Limiter};
-use wsk::OutOfMemory;
+use wsk::{NtStatus, OutOfMemory, Signal};
 use wsk::sync::{Pool, SpinLock, tag, try_push};
 
 use super::place::{At, Place};
@@ -29,6 +30,14 @@ pub(crate) struct Service {
     pub(super) counts: Counts,
     pub(super) datagrams: Datagrams,
     pub(super) places: Vec<Place, ServicePool>,
+    /// Fired when it is to end.
+    pub(super) stopping: Signal,
+    /// Tasks of its places.
+    pub(super) running: AtomicUsize,
+    /// What counts traffic of its connections.
+    pub(super) meters: AtomicUsize,
+    /// Whether its start has been told.
+    pub(super) told: AtomicBool,
     /// How often it answers one source, if it answers datagrams.
     pub(super) limiter: Option<SpinLock<SourceLimiter>>,
     pub(super) random: AtomicU64,
@@ -54,6 +63,13 @@ pub(super) struct Datagrams {
     pub(super) too_many: AtomicU64,
     pub(super) cut: AtomicU64,
     pub(super) failed: AtomicU64,
+}
+
+impl Datagrams {
+    /// Those that were not to be answered.
+    pub(super) fn ignored(&self) -> u64 {
+        [&self.well_known_port, &self.own_port, &self.no_host, &self.too_many, &self.cut].into_iter().map(read).sum()
+    }
 }
 
 /// What a service has done since load.
@@ -92,6 +108,10 @@ impl Service {
             counts: Counts::default(),
             datagrams: Datagrams::default(),
             places: Vec::new_in(Pool),
+            stopping: Signal::new(),
+            running: AtomicUsize::new(0),
+            meters: AtomicUsize::new(0),
+            told: AtomicBool::new(false),
             limiter,
             random: AtomicU64::new(random::seed(0)),
             target_away: AtomicBool::new(false),
@@ -113,6 +133,57 @@ impl Service {
             try_push(&mut self.places, Place::new(protocol, At::Everywhere))?;
         }
         Ok(())
+    }
+
+    /// Whether none of its tasks is left, and none of its connections: none will come either, once it is started no more.
+    pub(super) fn is_idle(&self) -> bool {
+        // In this order: a connection comes from a place's task, and has a meter from before that ends to its own end, or longer.
+        !self.has_places() && self.meters.load(Ordering::Acquire) == 0 && self.limits.connections() == 0
+    }
+
+    /// Whether a task of a place is left.
+    pub(super) fn has_places(&self) -> bool {
+        self.running.load(Ordering::Acquire) > 0
+    }
+
+    /// At how many places it listens.
+    pub(super) fn listening(&self) -> usize {
+        self.places.iter().filter(|place| place.port().is_some()).count()
+    }
+
+    /// Whether one of its sockets receives datagrams at this port.
+    pub(super) fn has_datagram_port(&self, port: u16) -> bool {
+        self.places.iter().any(|place| place.has_datagram_port(port))
+    }
+
+    /// A port at which it listens.
+    pub(super) fn bound_port(&self) -> Option<u16> {
+        self.places.iter().find_map(Place::port)
+    }
+
+    /// Why one of its places does not listen; success if no bind has failed.
+    pub(super) fn bind_status(&self) -> NtStatus {
+        self.places.iter().map(Place::status).find(|status| *status != NtStatus::SUCCESS).unwrap_or(NtStatus::SUCCESS)
+    }
+
+    /// What it has done.
+    pub(super) fn totals(&self) -> Totals {
+        let (held, most_held) = self.limits.held();
+        let (counts, datagrams) = (&self.counts, &self.datagrams);
+        Totals {
+            connections: self.limits.connections().into(),
+            accepted: read(&counts.accepted),
+            refused: read(&counts.refused),
+            failed: read(&counts.failed),
+            received: counts.traffic.received(),
+            sent: counts.traffic.sent(),
+            held,
+            most_held,
+            idle: read(&counts.idle),
+            datagrams: read(&datagrams.received),
+            answered: read(&datagrams.answered),
+            ignored: datagrams.ignored(),
+        }
     }
 
     /// Its name, for the trace.

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
 use wsk::sync::{Pool, Shared, Tagged, tag};
-use wsk::{Binding, Either, Instant, IoError, OutOfMemory, Sleep, Wait, first};
+use wsk::{Binding, Either, Instant, IoError, OutOfMemory, Sleep, first};
 
 use super::Service;
 use super::service::count;
@@ -24,7 +24,6 @@ pub(crate) struct Session {
 }
 
 /// What counts a connection's traffic. It can be had by more than one who sees some.
-#[derive(Clone)]
 pub(crate) struct Meter {
     service: &'static Service,
     /// If there is an idle time-out.
@@ -42,7 +41,13 @@ impl Meter {
     fn new(service: &'static Service) -> Result<Self, OutOfMemory> {
         let is_limited = service.settings.idle_timeout.is_some();
         let active = is_limited.then(|| Shared::try_new(Active(AtomicU64::new(time())))).transpose()?;
-        Ok(Self { service, active })
+        Ok(Self::counted(service, active))
+    }
+
+    /// Whoever has one keeps the service.
+    fn counted(service: &'static Service, active: Option<Shared<Active>>) -> Self {
+        service.meters.fetch_add(1, Ordering::Relaxed);
+        Self { service, active }
     }
 
     /// Counts bytes that came.
@@ -66,6 +71,19 @@ impl Meter {
     /// For how long nothing has come or gone, in nanoseconds.
     fn quiet(&self) -> u64 {
         self.active.as_ref().map_or(0, |active| time().saturating_sub(active.0.load(Ordering::Relaxed)))
+    }
+}
+
+impl Clone for Meter {
+    fn clone(&self) -> Self {
+        Self::counted(self.service, self.active.clone())
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        // The last that is done with the service through it.
+        self.service.meters.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -94,8 +112,8 @@ impl Session {
     }
 
     /// Waits until the service is being stopped.
-    pub(crate) fn stopping(&self) -> Wait<'_> {
-        self.binding.stopping()
+    pub(crate) fn stopping(&self) -> impl Future + '_ {
+        first(self.binding.stopping(), self.service.stopping.wait())
     }
 
     /// So many bytes beyond those that every connection of the service has, if they may be had.

@@ -19,7 +19,7 @@ use wsk::sync::{OutOfMemory, Pool, tag};
 
 use crate::log;
 pub(crate) use etw::{register, unregister};
-pub(crate) use event::{Event, Who};
+pub(crate) use event::{Event, Who, status_of};
 pub(crate) use ring::{Found, Ring};
 
 type TracePool = Pool<{ tag(b"WskM") }>;

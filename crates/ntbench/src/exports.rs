@@ -28,6 +28,7 @@ const TABLES: &[&[Export]] = &[
     ob::EXPORTS,
     ps::EXPORTS,
     registry::EXPORTS,
+    registry::write::EXPORTS,
     rtl::EXPORTS,
     dbg::EXPORTS,
     etw::EXPORTS,

@@ -1,5 +1,7 @@
-//! The registry, as far as drivers' parameters go: keys with values, read through handles.
+//! The registry, as far as drivers' parameters go: keys with values, read through handles, and [written](write).
 #![allow(unsafe_code)] // Exports with the kernel's ABI.
+
+pub(crate) mod write;
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
@@ -141,6 +143,15 @@ pub(crate) fn leaks_of(range: &Range<usize>) -> Vec<String> {
     owned.map(|open| format!("key {}, opened in {}", open.path, image::describe(open.site - 1))).collect()
 }
 
+/// The path of the key of that name below another that is open, or of that path.
+fn path_of(registry: &Registry, root: HANDLE, name: &str) -> Result<String, NtStatus> {
+    match registry.open.get(&(root as usize)) {
+        Some(parent) => Ok(format!(r"{}\{name}", parent.path)),
+        None if root.is_null() => Ok(name.to_owned()),
+        None => Err(NtStatus::INVALID_HANDLE),
+    }
+}
+
 /// # IRQL
 /// PASSIVE_LEVEL
 ///
@@ -154,12 +165,10 @@ pub unsafe extern "win64" fn ZwOpenKey(handle: *mut HANDLE, _access: u32, attrib
     }
     // SAFETY: the caller passed valid attributes.
     let (root, name) = unsafe { ((*attributes).RootDirectory, rtl::string((*attributes).ObjectName)) };
-    let name = name.unwrap_or_default().to_lowercase();
     let mut registry = REGISTRY.lock();
-    let path = match registry.open.get(&(root as usize)) {
-        Some(parent) => format!(r"{}\{name}", parent.path),
-        None if root.is_null() => name,
-        None => return NtStatus::INVALID_HANDLE,
+    let path = match path_of(&registry, root, &name.unwrap_or_default()) {
+        Ok(path) => path.to_lowercase(),
+        Err(status) => return status,
     };
     if !registry.keys.contains_key(&path) {
         return NtStatus::OBJECT_NAME_NOT_FOUND;

@@ -4,6 +4,8 @@
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::fmt;
+use core::sync::atomic::Ordering;
+use core::time::Duration;
 
 use wsk_lifecycle::registration::State;
 use wsk_lifecycle::rundown::Phase;
@@ -14,6 +16,7 @@ use crate::raw::client::Registration;
 use crate::raw::{Device, NtStatus};
 use crate::signal::Wait;
 use crate::sync::{Executor, OutOfMemory, Passive, Shared};
+use crate::sockets::{CloseReason, SocketId, SocketKind};
 use crate::tcp::Nudge;
 
 /// What a driver does with its bindings.
@@ -44,7 +47,7 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
-/// What happens in the lifecycle of a client, in order.
+/// What happens in the lifecycle of a client, in order; what happens to its sockets beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trace {
     /// A provider of these versions (major * 256 + minor) is offered.
@@ -84,6 +87,24 @@ pub enum Trace {
     CleanedUp {
         /// Which.
         generation: u64,
+    },
+    /// A socket is open.
+    SocketOpened {
+        /// The binding's.
+        generation: u64,
+        /// Which.
+        id: SocketId,
+        /// What it is for.
+        kind: SocketKind,
+    },
+    /// A socket's close is back.
+    SocketClosed {
+        /// The binding's.
+        generation: u64,
+        /// Which.
+        id: SocketId,
+        /// Why it was closed.
+        reason: CloseReason,
     },
 }
 
@@ -176,6 +197,22 @@ impl Client {
         let _ = self.0.deregister(passive, true);
     }
 
+    /// The lowest and the highest version (major * 256 + minor) that a provider offered last; `None` if none ever did.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn offered_versions(&self) -> Option<(u16, u16)> {
+        self.0.offered()
+    }
+
+    /// The most sockets that one binding ever had open.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn most_sockets(&self) -> u32 {
+        self.0.most_sockets()
+    }
+
     /// Where the registration stands.
     ///
     /// # IRQL
@@ -189,7 +226,7 @@ impl Client {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub fn leaving(&self) -> Option<Binding> {
-        self.0.leaving_binding().map(Binding)
+        self.0.leaving_binding().map(Binding::new)
     }
 
     /// The binding for new work, if there is one. With [`StaticEvents`] it is there once they have been switched on, just before
@@ -198,13 +235,14 @@ impl Client {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub fn binding(&self) -> Option<Binding> {
-        self.0.open_binding().filter(|shell| shell.is_prepared()).map(Binding)
+        self.0.open_binding().filter(|shell| shell.is_prepared()).map(Binding::new)
     }
 }
 
-/// One attachment to WSK. A handle may outlive the attachment: what is asked of it then is refused.
+/// One attachment to WSK, and on whose behalf it is used. A handle may outlive the attachment: what is asked of it then is
+/// refused.
 #[derive(Clone)]
-pub struct Binding(pub(crate) Shared<Shell>);
+pub struct Binding(pub(crate) Shared<Shell>, pub(crate) u64);
 
 /// What a binding is busy with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,7 +259,7 @@ pub struct Work {
 
 impl Binding {
     pub(crate) fn new(shell: Shared<Shell>) -> Self {
-        Self(shell)
+        Self(shell, 0)
     }
 
     /// The executor of the client.
@@ -238,6 +276,22 @@ impl Binding {
     /// Any.
     pub fn generation(&self) -> u64 {
         self.0.generation
+    }
+
+    /// How long ago it was attached.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn age(&self) -> Duration {
+        self.0.born.elapsed()
+    }
+
+    /// The version of WSK that was negotiated, major * 256 + minor.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn version(&self) -> u16 {
+        self.0.version.load(Ordering::Relaxed)
     }
 
     /// Whether new work is admitted.

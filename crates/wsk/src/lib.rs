@@ -21,6 +21,7 @@ mod raw;
 mod resolve;
 mod security;
 mod signal;
+mod sockets;
 pub mod sync;
 mod tcp;
 mod transports;
@@ -40,6 +41,7 @@ pub use raw::{Batch, Buffer, Chain, Datagram, Datagrams, Device, Indication, NtS
 pub use resolve::{AddressList, Hints, Name, NameHints, Protocol, ResolveError, resolve, resolve_name};
 pub use security::SecurityDescriptor;
 pub use signal::{Signal, Wait};
+pub use sockets::{CloseReason, SocketId, SocketInfo, SocketKind, SocketStage};
 pub use sync::{
     Executor, Instant, JoinError, JoinHandle, Lane, OutOfMemory, Passive, Runtime, Sleep, SpawnError, current_processor,
     system_time,

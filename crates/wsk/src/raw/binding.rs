@@ -15,7 +15,7 @@
 use core::ffi::c_void;
 use core::mem::offset_of;
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicU32, Ordering};
 
 use allocator_api2::boxed::Box;
 use wdk_sys::HANDLE;
@@ -29,10 +29,11 @@ use super::leaving::Endings;
 use super::op::Owner;
 use super::parked::ParkedList;
 use super::socket::{EVENTS, Kind, Socket};
+use super::walk::next_socket;
 use super::{Device, calls};
 use crate::signal::Signal;
 use crate::sync::shared::tagged;
-use crate::sync::{Executor, Lane, Node, Passive, Pool, Shared, SpinLock, prefetch, tag};
+use crate::sync::{Executor, Instant, Lane, Node, Passive, Pool, Shared, SpinLock, prefetch, tag};
 use crate::{Detached, Trace};
 
 pub(super) type BindingPool = Pool<{ tag(b"WskC") }>;
@@ -61,6 +62,10 @@ pub(crate) struct Shell {
     pub(crate) registration: Shared<Registration>,
     /// Counts up with each attachment of a registration, from 1.
     pub(crate) generation: u64,
+    /// When it was made.
+    pub(crate) born: Instant,
+    /// The version of WSK that was negotiated, major * 256 + minor; 0 before.
+    pub(crate) version: AtomicU16,
     /// The events that are on for every socket.
     static_events: AtomicU32,
     /// Sockets may be made: what has to come before the first has been done.
@@ -107,6 +112,8 @@ impl Shell {
             device: registration.device,
             registration: registration.clone(),
             generation,
+            born: Instant::now(),
+            version: AtomicU16::new(0),
             static_events: AtomicU32::new(0),
             prepared: AtomicBool::new(registration.static_events == 0),
         }
@@ -430,20 +437,6 @@ unsafe fn drain(node: NonNull<Node>) {
     unsafe { shell.executor.push(Lane::Passive, node) };
 }
 
-/// The next socket of the table at the cursor, looking at a bounded number of slots with the lock held.
-pub(super) fn next_socket(table: &SpinLock<SocketTable>, cursor: &mut u32) -> Option<Shared<Socket>> {
-    const LOOK: usize = 64;
-    loop {
-        let table = table.lock();
-        if let Some(socket) = table.next_full(cursor, LOOK) {
-            return Some(socket.clone());
-        }
-        if table.at_end(*cursor) {
-            return None;
-        }
-    }
-}
-
 /// # Safety
 /// Queued by [`Shell::finish`].
 ///
@@ -457,18 +450,4 @@ unsafe fn finish(node: NonNull<Node>) {
     // SAFETY: the detach callback answered STATUS_PENDING, and this is the one completion of it. The context may be gone
     // when it returns.
     unsafe { NmrClientDetachProviderComplete(handle) };
-}
-
-impl Shared<Shell> {
-    /// Sockets and calls of this binding that are open or in flight, by a walk that `each` sees.
-    ///
-    /// # IRQL
-    /// `<= DISPATCH_LEVEL`; `each` is called with no lock held.
-    pub(crate) fn each_socket(&self, mut each: impl FnMut(&Shared<Socket>)) {
-        let Ok(enter) = Enter::acquire(self) else { return };
-        let mut cursor = 0;
-        while let Some(socket) = next_socket(enter.table(), &mut cursor) {
-            each(&socket);
-        }
-    }
 }

@@ -10,7 +10,7 @@
 
 use core::ffi::c_void;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 
 use wdk_sys::{GUID, HANDLE, NTSTATUS};
@@ -24,7 +24,7 @@ use super::binding::{Context, Shell};
 use super::{Bugcheck, Device, NtStatus, bugcheck};
 use crate::sync::shared::tagged;
 use crate::sync::{Event, Executor, OutOfMemory, Passive, Shared, SpinLock};
-use crate::{Binding, Handler, Trace};
+use crate::{Binding, Handler, SocketId, Trace};
 
 /// The versions of WSK_CLIENT_DISPATCH to offer, best first (L07). 1.0 is the only one that is documented; 1.1 shows, with a
 /// provider of the bench's that demands it, that another one is tried in the same callback. A version outside of
@@ -53,6 +53,10 @@ pub(crate) struct Registration {
     pause: Event,
     gates: SpinLock<Gates>,
     generations: AtomicU64,
+    socket_ids: AtomicU64,
+    most_sockets: AtomicU32,
+    /// The lowest version that a provider offered last, and the highest in the upper half.
+    offered: AtomicU32,
     handler: &'static dyn Handler,
     pub(super) executor: Executor,
     pub(super) device: Device,
@@ -93,6 +97,9 @@ impl Registration {
             pause: Event::notification(false)?,
             gates: SpinLock::new(Gates { open: None, standby: None, leaving: None }),
             generations: AtomicU64::new(0),
+            socket_ids: AtomicU64::new(0),
+            most_sockets: AtomicU32::new(0),
+            offered: AtomicU32::new(0),
             handler,
             executor,
             device,
@@ -124,6 +131,32 @@ impl Registration {
                 NpiSpecificCharacteristics: null_mut(),
             },
         };
+    }
+
+    /// The number of a socket that is being made.
+    pub(super) fn next_socket(&self) -> SocketId {
+        SocketId(self.socket_ids.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// A binding has so many open sockets.
+    pub(super) fn has_sockets(&self, count: usize) {
+        let count = count as u32;
+        if self.most_sockets.load(Ordering::Relaxed) < count {
+            self.most_sockets.fetch_max(count, Ordering::Relaxed);
+        }
+    }
+
+    /// The most sockets that a binding ever had open.
+    pub(crate) fn most_sockets(&self) -> u32 {
+        self.most_sockets.load(Ordering::Relaxed)
+    }
+
+    /// The lowest and the highest version that a provider offered last.
+    pub(crate) fn offered(&self) -> Option<(u16, u16)> {
+        match self.offered.load(Ordering::Relaxed) {
+            0 => None,
+            both => Some((both as u16, (both >> 16) as u16)),
+        }
     }
 
     pub(super) fn trace(&self, trace: Trace) {
@@ -290,6 +323,7 @@ unsafe extern "C" fn attach_provider(
 }
 
 fn attach(registration: &Shared<Registration>, handle: HANDLE, lowest: u16, highest: u16) -> NtStatus {
+    registration.offered.store(u32::from(highest) << 16 | u32::from(lowest), Ordering::Relaxed);
     registration.trace(Trace::Attaching { lowest, highest });
     let fits = |version: &u16| (lowest..=highest).contains(version);
     if registration.open_binding().is_some_and(|open| open.is_open()) || !VERSIONS.iter().any(fits) {
@@ -332,7 +366,9 @@ fn attach_some_version(context: *mut Context, handle: HANDLE, fits: impl Fn(&u16
         status = NtStatus(answer);
         if status.is_success() {
             // SAFETY: cleanup cannot come before this callback has returned.
-            unsafe { &*context }.attached(client, provider);
+            let context = unsafe { &*context };
+            context.shell.version.store(version, Ordering::Relaxed);
+            context.attached(client, provider);
         }
         if status != NtStatus::NOINTERFACE {
             break;

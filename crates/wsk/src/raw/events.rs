@@ -114,6 +114,7 @@ unsafe extern "C" fn on_receive_from(context: *mut c_void, flags: u32, indicatio
     // SAFETY: the flags of this callback; the token stays in it.
     let level = unsafe { AtDispatch::told(flags) };
     if socket.keep(list.cast(), flags, bytes, level) {
+        socket.count_received_by_many(bytes);
         socket.raise(READABLE);
         return NtStatus::PENDING.0;
     }

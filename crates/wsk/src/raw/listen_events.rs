@@ -35,7 +35,7 @@ pub(super) static LISTEN_EVENTS: WSK_CLIENT_LISTEN_DISPATCH = WSK_CLIENT_LISTEN_
 unsafe extern "C" fn on_accept(
     context: *mut c_void,
     flags: u32,
-    _local: *mut SOCKADDR,
+    local: *mut SOCKADDR,
     remote: *mut SOCKADDR,
     accepted: *mut WSK_SOCKET,
     accepted_context: *mut *mut c_void,
@@ -58,6 +58,11 @@ unsafe extern "C" fn on_accept(
     unsafe { *accepted_dispatch = &raw const CONNECTION_EVENTS };
     // SAFETY: as the caller promises.
     let remote = unsafe { RawAddress::read(remote) };
+    if let Some(account) = reserved.account() {
+        // SAFETY: as the caller promises.
+        account.bound_to(unsafe { RawAddress::read(local) });
+        account.connected(remote);
+    }
     if let Some(accepted) = reserved.opened(accepted) {
         accepted.mark(socket.inherited_flags());
         listening.put(Accepted { socket: accepted, remote }, level);

@@ -18,29 +18,31 @@
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
 use core::ffi::c_void;
-use core::mem::offset_of;
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+mod closing;
 mod flags;
 
 pub(crate) use flags::*;
 
 use atomic_waker::AtomicWaker;
-use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
 use wsk_lifecycle::rundown::{Acquired, BeginEnd, Released, Right, Rundown};
 use wsk_lifecycle::table::{Chunk, SlotId};
 use wsk_sys::WSK_SOCKET;
 
+use closing::{close, closed};
+
+use super::account::Account;
 use super::binding::{DrainRight, Enter, Shell};
 use super::listening::Listening;
 use super::op::Owner;
 use super::parked::ParkedList;
 use super::retained::Retained;
-use super::{Irp, NtStatus, calls};
+use super::{Irp, NtStatus};
 use crate::sync::shared::tagged;
 use crate::sync::{Lane, Node, Pool, Shared, SpinLock, Watched, prefetch};
-use crate::{Detached, OpenError};
+use crate::{Detached, OpenError, Trace};
 
 /// What a socket is for: it says which tables of functions it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +64,9 @@ pub(crate) enum Kind {
 /// The close IRP is armed from birth, with a reference to this socket, and completes exactly once. The provider's table is
 /// that of `kind`.
 pub(crate) struct Socket {
-    hot: Hot,
+    pub(super) hot: Hot,
     shell: Shared<Shell>,
+    pub(super) account: Account,
     slot: SlotId,
     close_irp: Irp,
     close: Node,
@@ -82,13 +85,16 @@ pub(crate) struct Socket {
 tagged!(Socket, b"WskS");
 
 /// What every call touches, in one cache line.
-#[repr(C, align(32))]
-struct Hot {
+#[repr(C, align(64))]
+pub(super) struct Hot {
     inside: Rundown,
     flags: AtomicU32,
     /// Counts the [`SocketHandle`]s.
     owners: AtomicU32,
     wsk: AtomicPtr<WSK_SOCKET>,
+    /// Bytes, as [`account`](super::account) counts them.
+    pub(super) received: AtomicU64,
+    pub(super) sent: AtomicU64,
     kind: Kind,
 }
 
@@ -107,7 +113,7 @@ impl Reserved {
     ///
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
-    pub(crate) fn new(enter: &Enter, kind: Kind) -> Result<Self, OpenError> {
+    pub(crate) fn new(enter: &Enter, kind: Kind, owner: u64) -> Result<Self, OpenError> {
         let close_irp = Irp::new()?;
         let listening = match kind {
             Kind::Listen | Kind::Stream => Some(Shared::try_new(Listening::new())?),
@@ -120,9 +126,12 @@ impl Reserved {
                 flags: AtomicU32::new(enter.shell().first_flags(kind)),
                 owners: AtomicU32::new(1),
                 wsk: AtomicPtr::new(null_mut()),
+                received: AtomicU64::new(0),
+                sent: AtomicU64::new(0),
                 kind,
             },
             shell: enter.shell().clone(),
+            account: Account::new(enter.shell().registration.next_socket(), owner),
             slot,
             close_irp,
             close: Node::new(close),
@@ -144,6 +153,11 @@ impl Reserved {
     /// The context for the provider's function.
     pub(super) fn context(&self) -> *mut c_void {
         self.0.as_ref().map_or(null_mut(), |socket| socket.as_ptr().cast_mut().cast())
+    }
+
+    /// What is known of the socket.
+    pub(super) fn account(&self) -> Option<&Account> {
+        self.0.as_ref().map(|socket| &socket.account)
     }
 
     /// The provider has made the socket. The caller holds a right, but for a call that had failed and whose completion comes
@@ -229,8 +243,14 @@ impl Shared<Socket> {
         *self.drain.lock() = Some(right);
         let opened = self.hot.inside.open();
         debug_assert!(opened, "a socket was opened twice");
-        let left_over = self.shell.table_while_held().lock().fill(self.slot, self.clone()).err();
+        let mut table = self.shell.table_while_held().lock();
+        let left_over = table.fill(self.slot, self.clone()).err();
+        let count = table.len();
+        drop(table);
         debug_assert!(left_over.is_none(), "the slot was somebody else's");
+        self.shell.registration.has_sockets(count);
+        let (generation, id) = (self.shell.generation, self.account.id());
+        self.shell.registration.trace(Trace::SocketOpened { generation, id, kind: self.public_kind() });
         if !self.shell.is_open() {
             self.begin_close();
         }
@@ -249,6 +269,7 @@ impl Shared<Socket> {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub(crate) fn begin_close(&self) {
+        self.note_reason();
         let begun = self.hot.inside.begin_end();
         if begun != BeginEnd::Already {
             // First, so that what comes back because of the close is known to.
@@ -448,45 +469,4 @@ impl Owner for Shared<Socket> {
     fn parked(&self) -> &ParkedList {
         &self.parked
     }
-}
-
-/// The closer: enters WskCloseSocket, once per socket (L23).
-///
-/// # Safety
-/// Queued by [`Shared::hand_to_closer`].
-///
-/// # IRQL
-/// `<= DISPATCH_LEVEL`.
-unsafe fn close(node: NonNull<Node>) {
-    // SAFETY: the node is part of the socket, which table and IRP keep.
-    let socket: &Socket = unsafe { node.byte_sub(offset_of!(Socket, close)).cast().as_ref() };
-    let (wsk, irp) = (socket.wsk(), socket.close_irp.as_ptr());
-    // SAFETY: nobody is inside, nobody will be, and the drain right is held until the IRP is back. The socket may be gone
-    // when this returns; whatever it returns, the completion routine decides.
-    unsafe { calls::close(wsk, irp) };
-}
-
-/// The close IRP's completion: the provider is done with the socket, or never had it.
-///
-/// # Safety
-/// `context` is the close IRP's reference to its socket.
-///
-/// # IRQL
-/// `<= DISPATCH_LEVEL`.
-unsafe extern "C" fn closed(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
-    // SAFETY: as the caller promises; an IRP completes once.
-    let socket = unsafe { Shared::<Socket>::from_raw(context.cast_const().cast()) };
-    let right = socket.drain.lock().take();
-    if let Some(right) = right {
-        // Under the right still: what is reclaimed may give slots of the table back (L35).
-        socket.parked.reclaim();
-        if let Some(listening) = socket.listening() {
-            listening.give_up();
-        }
-        let listed = right.table().lock().remove(socket.slot);
-        drop(listed);
-        drop(socket);
-        drop(right);
-    }
-    NtStatus::MORE_PROCESSING_REQUIRED.0
 }

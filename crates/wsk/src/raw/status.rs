@@ -52,6 +52,12 @@ impl NtStatus {
     pub const DELETE_PENDING: Self = Self(0xc000_0056_u32 as i32);
     /// The value is not there.
     pub const OBJECT_NAME_NOT_FOUND: Self = Self(0xc000_0034_u32 as i32);
+    /// STATUS_OBJECT_NAME_COLLISION
+    pub const OBJECT_NAME_COLLISION: Self = Self(0xc000_0035_u32 as i32);
+    /// STATUS_QUOTA_EXCEEDED
+    pub const QUOTA_EXCEEDED: Self = Self(0xc000_0044_u32 as i32);
+    /// STATUS_DEVICE_BUSY: a warning, which is no success.
+    pub const DEVICE_BUSY: Self = Self(0x8000_0011_u32 as i32);
 
     /// The peer has reset the connection.
     pub const CONNECTION_RESET: Self = Self(0xc000_020d_u32 as i32);

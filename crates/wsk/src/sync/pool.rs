@@ -13,6 +13,8 @@ use allocator_api2::alloc::{AllocError, Allocator};
 use wdk_sys::POOL_FLAG_NON_PAGED;
 use wdk_sys::ntddk::{ExAllocatePool2, ExFreePoolWithTag};
 
+use super::pool_use;
+
 /// Do not zero: whoever allocates writes first.
 const POOL_FLAG_UNINITIALIZED: u64 = 2;
 
@@ -33,12 +35,15 @@ impl<const TAG: u32> Pool<TAG> {
         let flags = POOL_FLAG_NON_PAGED | POOL_FLAG_UNINITIALIZED;
         // SAFETY: the function has no requirements beyond the IRQL, and a size of 0 was ruled out by the caller.
         let memory = unsafe { ExAllocatePool2(flags as _, size as _, TAG) };
-        NonNull::new(memory.cast()).ok_or(AllocError)
+        let memory = NonNull::new(memory.cast()).ok_or(AllocError)?;
+        pool_use::taken(TAG, size);
+        Ok(memory)
     }
 
     /// # Safety
-    /// `memory` came from [`take`](Self::take) and is not used any more.
-    unsafe fn give(memory: NonNull<u8>) {
+    /// `memory` came from [`take`](Self::take) of that size, and is not used any more.
+    unsafe fn give(memory: NonNull<u8>, size: usize) {
+        pool_use::given(TAG, size);
         // SAFETY: as the caller promises; the tag is the one it was allocated under.
         unsafe { ExFreePoolWithTag(memory.as_ptr().cast(), TAG) };
     }
@@ -61,14 +66,14 @@ unsafe impl<const TAG: u32> Allocator for Pool<TAG> {
         if layout.size() == 0 {
             return;
         }
-        let memory = if layout.align() <= POOL_ALIGNMENT {
-            start
+        let (memory, size) = if layout.align() <= POOL_ALIGNMENT {
+            (start, layout.size())
         } else {
             // SAFETY: `over_aligned` stored the address of the whole just before what it gave out.
-            unsafe { start.cast::<NonNull<u8>>().sub(1).read() }
+            (unsafe { start.cast::<NonNull<u8>>().sub(1).read() }, layout.size() + layout.align())
         };
         // SAFETY: `memory` is what `take` gave for this allocation, as the caller promises.
-        unsafe { Self::give(memory) };
+        unsafe { Self::give(memory, size) };
     }
 }
 

@@ -32,6 +32,14 @@ impl Instant {
         Duration::from_nanos(self.0.saturating_mul(100))
     }
 
+    /// So much later.
+    ///
+    /// # IRQL
+    /// Any.
+    pub fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add((time.as_nanos() / 100) as u64))
+    }
+
     /// The time from then to now.
     ///
     /// # IRQL

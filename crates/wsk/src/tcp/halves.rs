@@ -17,7 +17,7 @@ use crate::raw::calls::chain::Carrying;
 use crate::raw::calls::connection::Transfer;
 use crate::raw::calls::{Call, connection};
 use crate::raw::op::{Done, Op, Pending};
-use crate::raw::socket::{ACTIVE, CLOSING, EVENTS, GONE, NUDGE_IDLE, NUDGE_STOP, READABLE, RECEIVING, Socket, SocketHandle};
+use crate::raw::socket::{ACTIVE, CLOSING, EVENTS, GONE, NUDGE_IDLE, NUDGE_STOP, READABLE, RECEIVING, RESET, Socket, SocketHandle};
 use crate::raw::{Buffer, NtStatus};
 use crate::sync::{Shared, Watching};
 
@@ -52,7 +52,7 @@ fn started_or(started: Started) -> Result<Pending<Transfer>, TransferError> {
 }
 
 /// What a transfer that is done came to; the operation goes into the slot for the next.
-pub(super) fn transferred(
+fn transferred(
     socket: &Shared<Socket>,
     slot: &mut Option<Shared<Op<Transfer>>>,
     done: Result<Done<Transfer>, NtStatus>,
@@ -66,9 +66,24 @@ pub(super) fn transferred(
     }
 }
 
+/// What a send that is done came to.
+pub(super) fn sent(
+    socket: &Shared<Socket>,
+    slot: &mut Option<Shared<Op<Transfer>>>,
+    done: Result<Done<Transfer>, NtStatus>,
+) -> Result<Buffer, TransferError> {
+    transferred(socket, slot, done).inspect(|buffer| socket.count_sent(buffer.filled().len()))
+}
+
 /// What an operation that failed because the socket is being closed says.
 pub(super) fn ended(socket: &Shared<Socket>, status: NtStatus) -> IoError {
-    if socket.flags() & (CLOSING | GONE) == 0 { status.into() } else { IoError::Detached }
+    if socket.flags() & (CLOSING | GONE) != 0 {
+        return IoError::Detached;
+    }
+    if status == NtStatus::CONNECTION_RESET {
+        socket.mark(RESET);
+    }
+    status.into()
 }
 
 fn refused(error: impl Into<IoError>, buffer: Buffer) -> TransferError {
@@ -162,7 +177,9 @@ impl ReadHalf {
         self.socket.mark(RECEIVING);
         let pending = started_or(connection::receive(call, &mut self.transfer, buffer, flags))?;
         let done = cancel_on(&self.socket, &mut self.watching, pending, nudges).await;
-        transferred(&self.socket, &mut self.transfer, done)
+        let received = transferred(&self.socket, &mut self.transfer, done)?;
+        self.socket.count_received(received.filled().len());
+        Ok(received)
     }
 
     /// Whether [`Nudge::Stop`](crate::Nudge::Stop) has come.
@@ -201,7 +218,7 @@ impl WriteHalf {
             Err(error) => return Err(refused(error, buffer)),
         };
         let pending = started_or(connection::send(call, &mut self.transfer, buffer, self.flags))?;
-        transferred(&self.socket, &mut self.transfer, pending.await)
+        sent(&self.socket, &mut self.transfer, pending.await)
     }
 
     pub(super) fn send_flags(&self) -> u32 {
@@ -243,7 +260,7 @@ impl WriteHalf {
             Err(error) => return Err(refused(error, buffer)),
         };
         let pending = started_or(connection::disconnect_with(call, &mut self.transfer, buffer))?;
-        transferred(&self.socket, &mut self.transfer, pending.await)
+        sent(&self.socket, &mut self.transfer, pending.await)
     }
 
     /// Resets the connection, in both directions. What was not sent is lost; receives end with the provider's status.

@@ -147,7 +147,8 @@ impl Indications {
     async fn receive_until(&mut self, nudges: u32) -> Result<Option<Indication>, IoError> {
         self.streak.count().await;
         let received = poll_fn(|context| self.poll_indication(context, nudges)).await;
-        if received.is_ok() {
+        if let Ok(indication) = &received {
+            self.socket.count_received(indication.as_ref().map_or(0, Indication::len));
             self.socket.mark(ACTIVE);
         }
         received
@@ -248,6 +249,7 @@ impl WriteHalf {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub async fn send_chain(&mut self, mut chain: Chain) -> Result<Chain, ChainError> {
+        let length = chain.len();
         for number in 0..chain.pieces() {
             self.streak.count().await;
             let call = match Call::begin(&self.socket) {
@@ -265,6 +267,7 @@ impl WriteHalf {
                 return Err(failed(ended(&self.socket, status), chain));
             }
         }
+        self.socket.count_sent(length);
         Ok(chain)
     }
 }

@@ -13,7 +13,7 @@ use wsk_sys::{
 };
 
 use super::socket::opened;
-use super::{Addresses, Family, Inspection, Inspector, ListenOptions, Streak, TcpStream, address_of, events, finish};
+use super::{Addresses, Family, Inspection, Inspector, ListenOptions, Streak, TcpStream, events, finish, local_address_of};
 use crate::Binding;
 use crate::error::{AcceptError, BindError, IoError, OpenError};
 use crate::raw::NtStatus;
@@ -181,7 +181,7 @@ impl TcpListener {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub async fn local_address(&self) -> Result<SocketAddr, IoError> {
-        address_of(&self.socket, addressed::local_address(Call::begin(&self.socket)?)).await
+        local_address_of(&self.socket, addressed::local_address(Call::begin(&self.socket)?)).await
     }
 
     /// Takes the next connection, and the address that it comes from. Dropping the future gives the connection up, if one

@@ -88,6 +88,14 @@ pub(crate) async fn finish<P: Payload>(socket: &Socket, pending: Result<Pending<
     Ok(done.payload)
 }
 
+/// Waits for an operation that asks for a socket's own address.
+pub(crate) async fn local_address_of(
+    socket: &Socket,
+    pending: Result<Pending<Addressed>, NtStatus>,
+) -> Result<SocketAddr, IoError> {
+    address_of(socket, pending).await.inspect(|local| socket.account().bound_to(Some(*local)))
+}
+
 /// Waits for an operation that asks for an address.
 pub(crate) async fn address_of(socket: &Socket, pending: Result<Pending<Addressed>, NtStatus>) -> Result<SocketAddr, IoError> {
     let asked = finish(socket, pending).await?;

@@ -9,7 +9,7 @@ use core::pin::Pin;
 use core::task::Poll;
 
 use super::WriteHalf;
-use super::halves::transferred;
+use super::halves::sent;
 use crate::error::{IoError, TransferError};
 use crate::raw::Buffer;
 use crate::raw::calls::connection::Transfer;
@@ -107,7 +107,7 @@ impl Pipeline<'_> {
         .await?;
         self.flying.pop();
         let mut slot = None;
-        let sent = transferred(&self.half.socket, &mut slot, done);
+        let sent = sent(&self.half.socket, &mut slot, done);
         // One too many is freed.
         let left_over = slot.map(|op| self.idle.push(op));
         drop(left_over);

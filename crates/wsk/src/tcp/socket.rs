@@ -5,7 +5,7 @@
 
 use core::net::SocketAddr;
 
-use super::{ListenOptions, TcpListener, TcpStream, address_of, finish};
+use super::{ListenOptions, TcpListener, TcpStream, finish, local_address_of};
 use crate::Binding;
 use crate::error::{BindError, ConnectError, ConnectWithError, IoError, OpenError};
 use crate::raw::address::{AF_INET, AF_INET6, RawAddress};
@@ -104,7 +104,7 @@ impl TcpSocket {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub async fn local_address(&self) -> Result<SocketAddr, IoError> {
-        address_of(&self.socket, addressed::local_address(Call::begin(&self.socket)?)).await
+        local_address_of(&self.socket, addressed::local_address(Call::begin(&self.socket)?)).await
     }
 
     /// Connects it; if it is not bound, from some local address. The socket goes if that fails, or the future is dropped.
@@ -118,7 +118,9 @@ impl TcpSocket {
     pub async fn connect(mut self, remote: SocketAddr) -> Result<TcpStream, ConnectError> {
         self.bind_if_not_bound(remote).await?;
         let call = Call::begin(&self.socket).map_err(IoError::from)?;
+        self.socket.account().connects_to(remote);
         finish(&self.socket, connection::connect(call, RawAddress::new(remote))).await?;
+        self.socket.account().connected(None);
         Ok(TcpStream::new(self.socket))
     }
 
@@ -141,13 +143,18 @@ impl TcpSocket {
             Ok(call) => call,
             Err(_) => return Err(failed(ConnectError::Detached, Some(buffer))),
         };
+        self.socket.account().connects_to(remote);
         let pending = match connection::connect_with(call, RawAddress::new(remote), buffer) {
             Ok(pending) => pending,
             Err((status, buffer)) => return Err(failed(status.into(), Some(buffer))),
         };
         let done = pending.await.map_err(|status| failed(status.into(), None))?;
         match done.status.ok() {
-            Ok(()) => Ok((TcpStream::new(self.socket), done.payload.buffer)),
+            Ok(()) => {
+                self.socket.account().connected(None);
+                self.socket.count_sent(done.payload.buffer.filled().len());
+                Ok((TcpStream::new(self.socket), done.payload.buffer))
+            }
             Err(status) => Err(failed(self.ended(status), Some(done.payload.buffer))),
         }
     }
@@ -182,7 +189,7 @@ impl TcpSocket {
 
 /// A new socket.
 pub(crate) async fn opened(binding: &Binding, kind: Kind, family: Family) -> Result<SocketHandle, OpenError> {
-    let done = open::socket(&binding.0, kind, family.number())?.await?;
+    let done = open::socket(&binding.0, binding.1, kind, family.number())?.await?;
     done.status.ok().map_err(|status| match status {
         NtStatus::CANCELLED if !binding.is_open() => OpenError::Detached,
         status => status.into(),

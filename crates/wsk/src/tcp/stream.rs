@@ -6,7 +6,7 @@
 use core::net::SocketAddr;
 
 use super::halves::halves;
-use super::{ReadHalf, WriteHalf, address_of};
+use super::{ReadHalf, WriteHalf, address_of, local_address_of};
 use crate::Binding;
 use crate::error::{ConnectError, IoError, TransferError};
 use crate::raw::address::RawAddress;
@@ -41,7 +41,7 @@ impl TcpStream {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub async fn connect(binding: &Binding, remote: SocketAddr) -> Result<Self, ConnectError> {
-        let connecting = open::connect(&binding.0, RawAddress::any(remote), RawAddress::new(remote))?;
+        let connecting = open::connect(&binding.0, binding.1, RawAddress::any(remote), RawAddress::new(remote))?;
         let done = connecting.await?;
         done.status.ok().map_err(|status| match status {
             NtStatus::CANCELLED if !binding.is_open() => ConnectError::Detached,
@@ -67,7 +67,7 @@ impl TcpStream {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub async fn local_address(&self) -> Result<SocketAddr, IoError> {
-        address_of(self.socket(), addressed::local_address(Call::begin(self.socket())?)).await
+        local_address_of(self.socket(), addressed::local_address(Call::begin(self.socket())?)).await
     }
 
     /// The address of the peer.

@@ -96,7 +96,11 @@ impl UdpSocket {
         let (status, batch) = (back.status, back.payload().take_batch());
         self.0.batches.put(back);
         match (status.ok(), batch) {
-            (Ok(()), Some(batch)) => Ok(batch),
+            (Ok(()), Some(batch)) => {
+                let bytes = batch.buffers().iter().map(|buffer| buffer.filled().len()).sum();
+                self.0.socket.count_sent_by_many(bytes);
+                Ok(batch)
+            }
             (_, batch) => Err((status, batch)),
         }
     }

@@ -16,6 +16,9 @@ pub(super) trait Load: Sized {
     /// Whether it may be memory of the provider's, which is to come back at the end of the binding.
     const IS_KEPT: bool;
 
+    /// How many bytes it is.
+    fn bytes(&self) -> usize;
+
     fn into_body(self) -> Body;
 
     fn from_body(body: Body) -> Option<Self>;
@@ -27,6 +30,10 @@ impl Load for Buffer {
     type Error = TransferError;
 
     const IS_KEPT: bool = false;
+
+    fn bytes(&self) -> usize {
+        self.filled().len()
+    }
 
     fn into_body(self) -> Body {
         Body::Buffer(self)
@@ -46,6 +53,10 @@ impl Load for Chain {
 
     const IS_KEPT: bool = true;
 
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+
     fn into_body(self) -> Body {
         Body::Chain(self)
     }
@@ -63,6 +74,10 @@ impl Load for (Datagrams, usize) {
     type Error = ForwardError;
 
     const IS_KEPT: bool = true;
+
+    fn bytes(&self) -> usize {
+        self.0.iter().nth(self.1).map_or(0, |datagram| datagram.len())
+    }
 
     fn into_body(self) -> Body {
         Body::Datagram(self.0, self.1)

@@ -22,7 +22,7 @@ use crate::raw::{Buffer, NtStatus};
 use crate::security::{SecurityDescriptor, secure};
 use crate::sync::Shared;
 use crate::sync::shared::tagged;
-use crate::tcp::{self, Addresses, address_of, finish};
+use crate::tcp::{self, Addresses, finish, local_address_of};
 use crate::{Binding, Detached, yield_now};
 use load::Load;
 
@@ -195,7 +195,7 @@ impl UdpSocket {
     /// # IRQL
     /// `<= DISPATCH_LEVEL`.
     pub async fn local_address(&self) -> Result<SocketAddr, IoError> {
-        address_of(&self.0.socket, addressed::local_address(self.call()?)).await
+        local_address_of(&self.0.socket, addressed::local_address(self.call()?)).await
     }
 
     /// Receives one datagram into the buffer. What does not fit of it is lost, and [`Received::truncated`] says so.
@@ -237,7 +237,10 @@ impl UdpSocket {
             return Err(TransferError { error: self.ended(status), buffer });
         }
         match (buffer, payload.from()) {
-            (Some(buffer), Some(from)) => Ok((buffer, describe(from, payload))),
+            (Some(buffer), Some(from)) => {
+                self.0.socket.count_received_by_many(buffer.filled().len());
+                Ok((buffer, describe(from, payload)))
+            }
             (buffer, _) => Err(TransferError { error: IoError::Provider(NtStatus::INVALID_PARAMETER), buffer }),
         }
     }
@@ -312,7 +315,10 @@ impl UdpSocket {
         let (status, body) = (back.status, back.payload().take_body());
         self.0.sends.put(back);
         match (status.ok(), body.and_then(L::from_body)) {
-            (Ok(()), Some(load)) => Ok(load),
+            (Ok(()), Some(load)) => {
+                self.0.socket.count_sent_by_many(load.bytes());
+                Ok(load)
+            }
             (_, load) => Err(L::failed(self.ended(status), load)),
         }
     }

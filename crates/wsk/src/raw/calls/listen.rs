@@ -3,8 +3,6 @@
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
-use core::ptr::null_mut;
-
 use wsk_sys::{SOCKADDR, WSK_SOCKET};
 
 use super::connection::Bare;
@@ -22,6 +20,7 @@ use crate::{Detached, OpenError};
 pub(crate) struct Accepting {
     reserved: Option<Reserved>,
     pub(crate) socket: Option<SocketHandle>,
+    local: RawAddress,
     pub(crate) remote: RawAddress,
 }
 
@@ -31,6 +30,10 @@ impl Payload for Accepting {
     fn completed(&mut self, status: NtStatus, information: usize) {
         let Some(reserved) = self.reserved.take() else { return };
         if status.is_success() {
+            if let Some(account) = reserved.account() {
+                account.bound_to(self.local.to_address());
+                account.connected(self.remote.to_address());
+            }
             self.socket = reserved.opened(information as *mut WSK_SOCKET);
         }
     }
@@ -47,13 +50,15 @@ pub(crate) fn accept(call: Call<'_>, slot: &mut Option<Shared<Op<Accepting>>>) -
     let function = function!(call.WskAccept in listening | stream);
     // The reservation goes while a right is held, or the listener's close is not back.
     let right = Enter::acquire(call.socket.shell())?;
-    let reserved = Reserved::new(&right, Kind::Connection)?;
+    let reserved = Reserved::new(&right, Kind::Connection, call.socket.account().owner())?;
     let context = reserved.context();
-    let payload = Accepting { reserved: Some(reserved), socket: None, remote: RawAddress::EMPTY };
+    let payload = Accepting { reserved: Some(reserved), socket: None, local: RawAddress::EMPTY, remote: RawAddress::EMPTY };
     let enter = |wsk, payload: *mut Accepting, irp| {
         // SAFETY: the payload stays until the IRP is back; no reference is formed.
+        let local = unsafe { &raw mut (*payload).local }.cast::<SOCKADDR>();
+        // SAFETY: as above.
         let remote = unsafe { &raw mut (*payload).remote }.cast::<SOCKADDR>();
-        enter!(function, wsk, 0, context, &raw const CONNECTION_EVENTS, null_mut(), remote, irp)
+        enter!(function, wsk, 0, context, &raw const CONNECTION_EVENTS, local, remote, irp)
     };
     // SAFETY: context and tables live until the accepted socket's close; the address is in the payload.
     let started = unsafe { call.start(slot, payload, enter) };
@@ -90,7 +95,7 @@ pub(crate) fn refill(call: &Call<'_>) -> Result<(), OpenError> {
     let enter = Enter::acquire(call.socket.shell())?;
     while listening.is_lacking() {
         // One too many goes while the right is held.
-        let left_over = listening.add(Reserved::new(&enter, Kind::Connection)?).err();
+        let left_over = listening.add(Reserved::new(&enter, Kind::Connection, call.socket.account().owner())?).err();
         drop(left_over);
     }
     Ok(())

@@ -58,6 +58,9 @@ impl Payload for Connecting {
     type Owner = Shared<Shell>;
 
     fn completed(&mut self, status: NtStatus, information: usize) {
+        if let Some(account) = self.opening.reserved.as_ref().and_then(Reserved::account) {
+            account.connected(self.remote.to_address());
+        }
         self.opening.completed(status, information);
     }
 }
@@ -80,7 +83,7 @@ fn description_of(kind: Kind) -> (u32, u32, u32, *const c_void) {
 ///
 /// # IRQL
 /// `<= DISPATCH_LEVEL`.
-pub(crate) fn socket(shell: &Shared<Shell>, kind: Kind, family: u16) -> Result<Pending<Opening>, OpenError> {
+pub(crate) fn socket(shell: &Shared<Shell>, owner: u64, kind: Kind, family: u16) -> Result<Pending<Opening>, OpenError> {
     let (socket_type, protocol, flags, dispatch) = description_of(kind);
     let call = |(client, provider): Provider<'_>, context, _: *mut Opening, irp| {
         enter!(
@@ -99,7 +102,7 @@ pub(crate) fn socket(shell: &Shared<Shell>, kind: Kind, family: u16) -> Result<P
         )
     };
     // SAFETY: nothing but the context and statics is handed over.
-    unsafe { start(shell, kind, Opening::new, call) }
+    unsafe { start(shell, Reserving { kind, owner }, Opening::new, call) }
 }
 
 /// [`WskSocketConnect`](https://learn.microsoft.com/windows-hardware/drivers/ddi/wsk/nc-wsk-pfn_wsk_socket_connect)
@@ -109,7 +112,12 @@ pub(crate) fn socket(shell: &Shared<Shell>, kind: Kind, family: u16) -> Result<P
 ///
 /// # IRQL
 /// `<= DISPATCH_LEVEL`.
-pub(crate) fn connect(shell: &Shared<Shell>, local: RawAddress, remote: RawAddress) -> Result<Pending<Connecting>, OpenError> {
+pub(crate) fn connect(
+    shell: &Shared<Shell>,
+    owner: u64,
+    local: RawAddress,
+    remote: RawAddress,
+) -> Result<Pending<Connecting>, OpenError> {
     let make = |reserved| Connecting { opening: Opening::new(reserved), local, remote };
     let call = |(client, provider): Provider<'_>, context, payload: *mut Connecting, irp| {
         // SAFETY: the payload stays until the IRP is back; no reference is formed.
@@ -133,7 +141,13 @@ pub(crate) fn connect(shell: &Shared<Shell>, local: RawAddress, remote: RawAddre
         )
     };
     // SAFETY: the addresses are in the payload.
-    unsafe { start(shell, Kind::Connection, make, call) }
+    unsafe { start(shell, Reserving { kind: Kind::Connection, owner }, make, call) }
+}
+
+/// What is to be made, and on whose behalf.
+struct Reserving {
+    kind: Kind,
+    owner: u64,
 }
 
 /// The client object, and the functions that take it.
@@ -149,12 +163,12 @@ type Provider<'a> = (*mut c_void, &'a WSK_PROVIDER_DISPATCH);
 /// lives longer.
 unsafe fn start<P: Payload<Owner = Shared<Shell>>>(
     shell: &Shared<Shell>,
-    kind: Kind,
+    Reserving { kind, owner }: Reserving,
     make: impl FnOnce(Reserved) -> P,
     call: impl FnOnce(Provider<'_>, *mut c_void, *mut P, *mut IRP) -> NTSTATUS,
 ) -> Result<Pending<P>, OpenError> {
     let enter = Enter::acquire(shell)?;
-    let reserved = Reserved::new(&enter, kind)?;
+    let reserved = Reserved::new(&enter, kind, owner)?;
     let context = reserved.context();
     let provider = enter.provider();
     let call = |payload: *mut P, irp| call(provider, context, payload, irp);

@@ -204,6 +204,10 @@ impl<F: Looking> Turning<F> {
                 return Err(Over::Stopped);
             }
             let went = if *phase == Phase::Sending { Went::Out } else { Went::In };
+            match went {
+                Went::In => self.socket.count_received(information),
+                Went::Out => self.socket.count_sent(information),
+            }
             if went == Went::In {
                 // SAFETY: the provider says that it has written so many bytes.
                 unsafe { lap.buffer.received(information) };
