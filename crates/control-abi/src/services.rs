@@ -58,7 +58,8 @@ wire_enum! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Service {
-    /// Its number, which no other service or traffic job has while the driver is loaded. Changed settings give a new one.
+    /// Its number, which no other service or traffic job has while the driver is loaded; its sockets name it. Each start gives a
+    /// new one.
     pub id: u64,
     /// A [`ServiceState`].
     pub state: u32,
