@@ -1,6 +1,6 @@
 //! What `wskclient.sys` and its tools say to one another: IOCTL codes, requests, answers, and the checks of both.
 //!
-//! A file per subject: [`code`] the requests by number, [`header`] how each begins, [`refusal`] how one is refused, [`parse`] the
+//! A file per subject: [`code`] the requests by number, [`header`] how each begins, [`refusal`] how one is refused, [`parse`](mod@parse) the
 //! one way in; then [`version`], [`state`], [`sockets`], [`services`] with their [`settings`], [`resolve`] and [`events`]; [`text`], [`address`] and
 //! [`page`] are what these have in common.
 //!
@@ -9,7 +9,7 @@
 //! answered whatever the version is that for the [`version`] itself.
 //!
 //! A tool fills a structure of this crate, sends its bytes under its [`Ask::REQUEST`] and reads the answer by the function
-//! `read` of its type. The driver hands code, input and room to [`parse`], and gets a [`Command`] of which every length,
+//! `read` of its type. The driver hands code, input and room to [`parse()`], and gets a [`Command`] of which every length,
 //! count, number of an enumeration, flag and reserved field has been checked, or a [`Refusal`].
 #![no_std]
 
