@@ -33,7 +33,7 @@ pub(super) struct Arguments {
     /// The addresses it listens at, * for all [default: 127.0.0.1,::1]
     #[arg(long, value_delimiter = ',')]
     address: Vec<String>,
-    /// Where a forwarder connects to, as 127.0.0.1:80, [::1]:80 or localhost:80
+    /// Where a forwarder connects to, as `127.0.0.1:80`, `[::1]:80` or `localhost:80`
     #[arg(long, value_name = "HOST:PORT", value_parser = Target::parse)]
     target: Option<Target>,
     /// How many connections it has at most [default: 16384]
