@@ -116,7 +116,7 @@ impl Output<'_> {
     /// Writes an answer of one structure.
     ///
     /// # Errors
-    /// There is not room enough for it, which [`parse`](control_abi::parse) has seen to.
+    /// There is not room enough for it, which [`parse`](fn@control_abi::parse) has seen to.
     pub(crate) fn one(&mut self, answer: &(impl IntoBytes + Immutable)) -> Answer {
         self.write(0, answer.as_bytes())
     }

@@ -1,7 +1,7 @@
 //! The one place where it is told what happens: to those who ask for events, to Event Tracing for Windows, and to a kernel
 //! debugger.
 //!
-//! [`event`] is what can happen, [`ring`] remembers it, [`etw`] writes it.
+//! [`event`] is what can happen, [`mod@ring`] remembers it, [`etw`] writes it.
 //!
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
