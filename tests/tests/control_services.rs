@@ -10,7 +10,8 @@ use std::time::Duration;
 use control_abi::events::{Event, EventKind, EventsRequest};
 use control_abi::page::room;
 use control_abi::services::{
-    AND_START, FROM_REGISTRY, ONLY_NEW, Origin, RemoveRequest, SaveRequest, Service, ServiceState, ServicesRequest, SetRequest, StartRequest, StopRequest,
+    AND_START, FROM_REGISTRY, ONLY_NEW, Origin, RemoveRequest, SaveRequest, Service, ServiceState, ServicesRequest, SetRequest,
+    StartRequest, StopRequest,
 };
 use control_abi::settings::{Kind, MOST_SERVICES, Settings, TargetKind};
 use control_abi::{Ask, Page, PageHeader, Text, WireAddress};
@@ -66,7 +67,8 @@ fn running_at(loaded: &Loaded, device: &Handle, text: &str) -> SocketAddr {
 }
 
 fn told(device: &Handle, kind: EventKind, of: &str) -> Vec<Event> {
-    let answer = device.ioctl(EventsRequest::REQUEST.code(), EventsRequest::after(0, 0).as_bytes(), room::<Event>(200)).expect("events");
+    let answer =
+        device.ioctl(EventsRequest::REQUEST.code(), EventsRequest::after(0, 0).as_bytes(), room::<Event>(200)).expect("events");
     let page = Page::<Event>::read(&answer).expect("a page");
     page.entries().filter(|event| event.kind == kind.to_wire() && event.name.as_str() == Some(of)).collect()
 }

@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 
 use crate::{
     build::{self, Profile},
-    scenes,
+    ctl, scenes,
     workspace::target,
 };
 use programs::Programs;
@@ -80,6 +80,7 @@ fn scene(name: &str, programs: &Programs, options: &[OsString], sys: &Path) -> R
     scene.arg("--folder").arg(&folder).arg("--shim").arg(build::wine_shim()?);
     if name == "test" {
         scene.arg("--package").arg(package::make(sys, &folder.join("package"))?);
+        scene.arg("--wskctl").arg(ctl::build()?);
     }
     scene.arg("--").arg(sys);
     Ok(scene)

@@ -1,6 +1,7 @@
 //! The driver under Wine: `test` goes through its life there without hands, `run` serves until Ctrl-C.
 
 mod compare;
+mod control;
 mod inf;
 mod run;
 mod session;

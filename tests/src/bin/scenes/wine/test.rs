@@ -12,7 +12,7 @@ use wskclient_tests::{peer, timeline};
 
 use super::session::{PATIENCE, Session, free_port};
 use super::stop::{Stopped, stop};
-use super::{Parts, compare, inf};
+use super::{Parts, compare, control, inf};
 use crate::steps::Steps;
 
 /// Bytes over so many connections at once, one after the other.
@@ -33,6 +33,9 @@ pub struct Arguments {
     /// The INF of the driver's package, with the driver beside it
     #[arg(long, value_name = "WSKCLIENT.INF")]
     package: PathBuf,
+    /// The control tool as a program for Windows
+    #[arg(long, value_name = "WSKCTL.EXE")]
+    wskctl: PathBuf,
     /// How often the driver is started and stopped in a row
     #[arg(long, default_value_t = 10)]
     cycles: u32,
@@ -73,6 +76,7 @@ fn all(session: &Session, steps: &mut Steps, arguments: &Arguments) -> Result<()
     provider_returns(session, steps)?;
     steps.take("start while another program has the port", || port_taken(session, port))?;
     cycles(session, steps, arguments.cycles)?;
+    steps.take("wskctl.exe, a program of Windows", || control::steer(session, &arguments.wskctl))?;
     session.service().delete()?;
     steps.take("the same scenario in the bench, compared", || compare::compare(session, &arguments.parts.driver))?;
     steps.take("install the INF by Wine's setupapi", || inf::install(session, &arguments.package))?;
