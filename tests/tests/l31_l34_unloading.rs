@@ -96,7 +96,8 @@ isolated! {
         let traffic = Traffic::start(where_to, 4);
         until(&loaded, "bytes flow", || loaded.bench().provider().stats().bytes_out > 4 << 20);
         let during = loaded.bench().stats();
-        assert!(during.irps >= before.irps + 200 && during.mdls > 0, "too little is in use for this test: {during:?}");
+        // One to close each connection; on a busy machine those of the idle ones' receives are back by now.
+        assert!(during.irps >= before.irps + 107 && during.mdls > 0, "too little is in use for this test: {during:?}");
         unload_clean(&loaded);
         let after = loaded.bench().stats();
         for (tag, stats) in after.pool.tags.iter().filter(|(tag, _)| tag.starts_with("Wsk")) {
