@@ -8,6 +8,7 @@ use core::cell::UnsafeCell;
 use core::time::Duration;
 
 use control_abi::Totals;
+use control_abi::traffic::End;
 use wdk_sys::{GUID, WDFDRIVER};
 use wsk::sync::{Event as Flag, SpinLock};
 use wsk::{Binding, Client, Device, Handler, Instant, NtStatus, Passive, Runtime, Trace};
@@ -17,6 +18,7 @@ use crate::parameters::{self, Parameters};
 use crate::services::Services;
 use crate::sockets::{kind_of, protocol_of, reason_of};
 use crate::trace::{Event, tell};
+use crate::traffic::Traffic;
 
 /// The driver's name in the NMR.
 const MODULE_ID: GUID =
@@ -33,6 +35,7 @@ const SHUTDOWN_MOST: Duration = Duration::from_secs(5);
 /// when they are no more; in between it is only read.
 pub(crate) struct Driver {
     pub(crate) services: Services,
+    pub(crate) traffic: Traffic,
     stop_grace: Duration,
     /// The framework's driver object.
     framework: WDFDRIVER,
@@ -63,9 +66,11 @@ impl Driver {
     /// No memory.
     pub(crate) fn new(framework: WDFDRIVER, parameters: &Parameters) -> Result<Self, NtStatus> {
         let services = Services::new(&parameters.services)?;
+        let traffic = Traffic::new()?;
         let left = Flag::notification(false)?;
         Ok(Self {
             services,
+            traffic,
             stop_grace: parameters.stop_grace,
             framework,
             loaded: Instant::now(),
@@ -111,12 +116,21 @@ impl Driver {
     pub(crate) fn stop(&self, passive: Passive) {
         // SAFETY: callbacks are not admitted any more, so nobody else reads it.
         let Some(running) = (unsafe { (*self.running.get()).take() }) else { return };
+        self.traffic.leave(Some(End::Shutdown));
         self.services.stop(passive, running.client.binding(), self.stop_grace);
         running.client.shutdown(passive);
         drop(running.client);
         self.services.end();
         running.runtime.stop(passive);
         self.services.tell();
+    }
+
+    /// The binding for new work, if there is one.
+    ///
+    /// # IRQL
+    /// `<= DISPATCH_LEVEL`.
+    pub(crate) fn binding(&self) -> Option<Binding> {
+        self.client().and_then(Client::binding)
     }
 
     pub(crate) fn client(&self) -> Option<&Client> {
@@ -162,7 +176,8 @@ impl Driver {
     pub(crate) fn deactivate(&self, passive: Passive) -> Result<(), NtStatus> {
         let client = self.client().ok_or(NtStatus::INVALID_DEVICE_STATE)?;
         tell(Event::Deactivated);
-        client.deregister(passive)
+        self.traffic.leave(Some(End::Deactivated));
+        client.deregister(passive).inspect_err(|_| self.traffic.leave(None))
     }
 
     /// Comes back to WSK (L33).
@@ -175,6 +190,7 @@ impl Driver {
     pub(crate) fn activate(&self, passive: Passive) -> Result<(), NtStatus> {
         let client = self.client().ok_or(NtStatus::INVALID_DEVICE_STATE)?;
         tell(Event::Activated);
+        self.traffic.leave(None);
         client.register(passive)
     }
 
@@ -185,6 +201,7 @@ impl Driver {
     /// `PASSIVE_LEVEL`.
     pub(crate) fn system_shutdown(&self, passive: Passive) {
         let Some(client) = self.client() else { return };
+        self.traffic.leave(Some(End::Shutdown));
         self.services.stop(passive, client.binding(), self.stop_grace.min(SHUTDOWN_MOST));
         self.services.tell();
         if let Err(status) = client.deregister(passive) {

@@ -142,6 +142,16 @@ pub(crate) fn driver() -> Option<InCallback> {
     }
 }
 
+impl InCallback {
+    /// The driver for what outlives the callback: tasks, which end before it goes.
+    ///
+    /// # IRQL
+    /// Any.
+    pub(crate) fn lasting(&self) -> &'static Driver {
+        self.0
+    }
+}
+
 impl core::ops::Deref for InCallback {
     type Target = Driver;
 

@@ -1,7 +1,7 @@
 //! wskclient.sys: network services in the kernel, on Winsock Kernel.
 //!
 //! From the outside in: `entry` is start-up and its mirror, unload; `control` the device that tools talk to;
-//! `driver` what exists once per load; `services` what is served; `limits` what that may hold; `parameters` the
+//! `driver` what exists once per load; `services` what is served; `traffic` the driver as client; `limits` what that may hold; `parameters` the
 //! settings, `registry` where they are written; `lacking` what is done without what a provider lacks; `trace` tells what
 //! happens, to tools by events and to a kernel debugger by `print`; `ids` numbers what events name; `wdf` the calls into the
 //! framework. Sockets and the lifecycle are the `wsk` crate's, and `sockets` puts them into the words of tools.
@@ -24,6 +24,7 @@ mod registry;
 mod services;
 mod sockets;
 mod trace;
+mod traffic;
 mod wdf;
 
 /// For what the `alloc` crate might ask for behind our back. The driver itself allocates fallibly under its own tags, so

@@ -17,6 +17,7 @@ mod resolve;
 mod services;
 mod sockets;
 mod state;
+mod traffic;
 mod version;
 
 use control_abi::{Command, Refusal, parse};
@@ -52,19 +53,19 @@ fn answer(passive: Passive, io: &mut Io, code: u32, length: usize, room: usize) 
             log!("control: {refusal}");
         }
     })?;
-    let driver = entry::driver().ok_or(NtStatus::INVALID_DEVICE_STATE)?;
+    let callback = entry::driver().ok_or(NtStatus::INVALID_DEVICE_STATE)?;
     match &command {
         Command::Events(asked) => events::wait(passive, io, asked)?,
         Command::Resolve(asked) => {
-            let resolved = resolve::ask(passive, &driver, io, asked)?;
+            let resolved = resolve::ask(passive, callback.lasting(), io, asked)?;
             return io.output(room)?.one(&resolved);
         }
         _ => {}
     }
-    dispatch(passive, &driver, command, &mut io.output(room)?)
+    dispatch(passive, callback.lasting(), command, &mut io.output(room)?)
 }
 
-fn dispatch(passive: Passive, driver: &Driver, command: Command, output: &mut Output<'_>) -> Answer {
+fn dispatch(passive: Passive, driver: &'static Driver, command: Command, output: &mut Output<'_>) -> Answer {
     match command {
         Command::NoOp => Ok(0),
         Command::Version => version::answer(output),
@@ -79,6 +80,10 @@ fn dispatch(passive: Passive, driver: &Driver, command: Command, output: &mut Ou
         Command::ServiceSet(set) => services::set(&driver.services, &set),
         Command::ServiceRemove(named) => services::remove(driver, &named),
         Command::Events(asked) => events::answer(&asked, output),
+        Command::TrafficStart(wanted) => traffic::start(driver, wanted, output),
+        Command::TrafficAsk { id, renew } => traffic::ask(driver, id, renew, output),
+        Command::TrafficCancel(id) => traffic::cancel(driver, id),
+        Command::TrafficList(after) => traffic::list(driver, after, output),
         _ => Err(NtStatus::NOT_SUPPORTED.into()),
     }
 }

@@ -11,34 +11,34 @@ use core::task::{Context, Poll};
 use atomic_waker::AtomicWaker;
 
 /// A bell that counts how often it was rung. One task waits for it at a time.
-pub(super) struct Bell {
+pub(crate) struct Bell {
     rings: AtomicU64,
     waker: AtomicWaker,
 }
 
 /// Waits for the next ring; see [`Bell::after`].
-pub(super) struct Ring<'a> {
+pub(crate) struct Ring<'a> {
     bell: &'a Bell,
     heard: u64,
 }
 
 impl Bell {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { rings: AtomicU64::new(0), waker: AtomicWaker::new() }
     }
 
-    pub(super) fn ring(&self) {
+    pub(crate) fn ring(&self) {
         self.rings.fetch_add(1, Ordering::AcqRel);
         self.waker.wake();
     }
 
     /// How often it was rung so far.
-    pub(super) fn heard(&self) -> u64 {
+    pub(crate) fn heard(&self) -> u64 {
         self.rings.load(Ordering::Acquire)
     }
 
     /// Waits until it has been rung more often than that.
-    pub(super) fn after(&self, heard: u64) -> Ring<'_> {
+    pub(crate) fn after(&self, heard: u64) -> Ring<'_> {
         Ring { bell: self, heard }
     }
 }

@@ -9,7 +9,7 @@
 //! # IRQL
 //! `<= DISPATCH_LEVEL`, where a function does not say otherwise.
 
-mod bell;
+pub(crate) mod bell;
 mod book;
 mod chargen;
 mod discard;
@@ -19,7 +19,7 @@ mod forward;
 mod keeper;
 mod place;
 mod ports;
-mod random;
+pub(crate) mod random;
 mod service;
 mod session;
 mod steer;

@@ -8,12 +8,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use wsk::Instant;
 
 /// A start: the time, in units that nobody outside knows to the last, and an address in the pool, scrambled.
-pub(super) fn seed(address: usize) -> u64 {
+pub(crate) fn seed(address: usize) -> u64 {
     scramble((address as u64).rotate_left(32) ^ Instant::now().since_start().as_nanos() as u64)
 }
 
 /// The next number after `state` has been there.
-pub(super) fn next(state: &AtomicU64) -> u64 {
+pub(crate) fn next(state: &AtomicU64) -> u64 {
     scramble(state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed))
 }
 

@@ -103,7 +103,9 @@ impl Event {
         match self {
             Self::Attaching { lowest, highest } => Wire { a: lowest.into(), b: highest.into(), ..plain },
             Self::AttachFailed { status } | Self::Fault { status, .. } => Wire { status: status.0, ..plain },
-            Self::Attached { binding } | Self::DetachCompleted { binding } | Self::CleanedUp { binding } => Wire { binding, ..plain },
+            Self::Attached { binding } | Self::DetachCompleted { binding } | Self::CleanedUp { binding } => {
+                Wire { binding, ..plain }
+            }
             Self::DetachBegun { binding, in_flight, sockets, .. } => {
                 Wire { binding, a: in_flight.into(), b: sockets.into(), ..plain }
             }

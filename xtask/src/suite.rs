@@ -72,6 +72,8 @@ fn loom() -> Command {
             "--test",
             "loom",
             "--test",
+            "loom_job",
+            "--test",
             "loom_op",
             "--test",
             "loom_task",

@@ -66,6 +66,14 @@ requests! {
     Resolve = to_read(0x80c),
     /// A page of [`Event`](crate::events::Event)s comes back, at once or when there are some.
     Events = to_read(0x80d),
+    /// Start a job of traffic; [`Started`](crate::traffic::Started) comes back.
+    TrafficStart = to_change(0x810),
+    /// [`Report`](crate::traffic::Report) of a job comes back.
+    TrafficAsk = to_read(0x811),
+    /// Have a job end.
+    TrafficCancel = to_change(0x812),
+    /// A page of [`Report`](crate::traffic::Report)s comes back.
+    TrafficList = to_read(0x813),
 }
 
 impl Request {

@@ -1,7 +1,7 @@
 //! What `wskclient.sys` and its tools say to one another: IOCTL codes, requests, answers, and the checks of both.
 //!
 //! A file per subject: [`code`] the requests by number, [`header`] how each begins, [`refusal`] how one is refused, [`parse`](mod@parse) the
-//! one way in; then [`version`], [`state`], [`sockets`], [`services`] with their [`settings`], [`resolve`] and [`events`]; [`text`], [`address`] and
+//! one way in; then [`version`], [`state`], [`sockets`], [`services`] with their [`settings`], [`resolve`], [`events`] and [`traffic`]; [`text`], [`address`] and
 //! [`page`] are what these have in common.
 //!
 //! Fixed widths, little-endian, no padding, no pointers; METHOD_BUFFERED throughout, on a device that only SYSTEM and
@@ -26,6 +26,7 @@ pub mod settings;
 pub mod sockets;
 pub mod state;
 pub mod text;
+pub mod traffic;
 pub mod version;
 mod wire;
 

@@ -6,7 +6,7 @@ use crate::services::{Named, RemoveRequest, SaveRequest, ServicesRequest, Set, S
 use crate::sockets::{Cursor, SocketsRequest};
 use crate::state::{ActivateRequest, DeactivateRequest, NoOpRequest, StateRequest};
 use crate::version::VersionRequest;
-use crate::{Ask, Refusal, Request};
+use crate::{Ask, Refusal, Request, traffic};
 
 /// What is to be done. Everything in it has been checked, and none of it is in the request's buffer any more, where the
 /// answer is going to be.
@@ -41,6 +41,19 @@ pub enum Command {
     Resolve(Resolve),
     /// [`Request::Events`]
     Events(Events),
+    /// [`Request::TrafficStart`]
+    TrafficStart(traffic::Wanted),
+    /// [`Request::TrafficAsk`]
+    TrafficAsk {
+        /// The job's number.
+        id: u64,
+        /// Whether its lease is renewed.
+        renew: bool,
+    },
+    /// [`Request::TrafficCancel`] of the job of this number.
+    TrafficCancel(u64),
+    /// [`Request::TrafficList`], from the job after this number.
+    TrafficList(u64),
 }
 
 /// What is to be done for a request with this code, this input and so much room for the answer.
@@ -66,14 +79,18 @@ pub fn parse(code: u32, input: &[u8], room: usize) -> Result<Command, Refusal> {
         Request::ServiceRemove => one(input, room, |asked: &RemoveRequest| asked.checked().map(Command::ServiceRemove)),
         Request::Resolve => one(input, room, |asked: &ResolveRequest| asked.checked().map(Command::Resolve)),
         Request::Events => one(input, room, |asked: &EventsRequest| asked.checked().map(Command::Events)),
+        Request::TrafficStart => {
+            one(input, room, |asked: &traffic::StartRequest| asked.asked.checked().map(Command::TrafficStart))
+        }
+        Request::TrafficAsk => {
+            one(input, room, |asked: &traffic::AskRequest| asked.checked().map(|(id, renew)| Command::TrafficAsk { id, renew }))
+        }
+        Request::TrafficCancel => one(input, room, |asked: &traffic::CancelRequest| Ok(Command::TrafficCancel(asked.id))),
+        Request::TrafficList => one(input, room, |asked: &traffic::ListRequest| Ok(Command::TrafficList(asked.0.cursor))),
     }
 }
 
-fn one<A: Ask>(
-    input: &[u8],
-    room: usize,
-    check: impl FnOnce(&A) -> Result<Command, Refusal>,
-) -> Result<Command, Refusal> {
+fn one<A: Ask>(input: &[u8], room: usize, check: impl FnOnce(&A) -> Result<Command, Refusal>) -> Result<Command, Refusal> {
     let command = check(A::in_bytes(input)?)?;
     A::has_room(room)?;
     Ok(command)

@@ -10,6 +10,7 @@
 //! - [`op`]: one operation between its call, its IRP and its future (L13, L22, L35, L37).
 //! - [`retention`]: received lists that are kept, and who gives each one back (L21, L35).
 //! - [`task`]: one task of the executor between its wakers, its runner and its handle (L36).
+//! - [`job`]: a job of several parts, that ends once and for one reason.
 //! - [`turns`]: one IRP that goes out again and again, between its runner and the future that waits for the end (L35, L37).
 //!
 //! The rules are those of `docs/lifecycle.md`.
@@ -19,6 +20,7 @@
 #[cfg(any(test, loom))]
 extern crate std;
 
+pub mod job;
 pub mod op;
 mod primitives;
 pub mod registration;

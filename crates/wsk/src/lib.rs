@@ -54,5 +54,6 @@ pub use transports::{Transport, Transports, TransportsChanged};
 pub use udp::{BatchError, BindOptions, Cast, DatagramIndications, ForwardError, Received, Sent, UdpSocket};
 pub use wait::{Either, TimeoutError, first, now, timeout, yield_now};
 pub use wsk_cmsg::{Control, Ecn, Message, Messages, PacketInfo};
+pub use wsk_lifecycle::job;
 pub use wsk_lifecycle::registration::State;
 pub use wsk_lifecycle::rundown;

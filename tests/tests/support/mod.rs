@@ -3,7 +3,7 @@
 //! [`isolated!`] gives each test a process of its own, with a time limit; [`rig`] is a bench with the driver's file,
 //! [`loaded`] the driver on it; [`story`] reads the trace, [`steps`] what the
 //! provider was asked; [`peers`] are the other ends of its connections; [`provider`] finds
-//! the provider's own end; [`udp`] peers for datagrams; [`exercise`] is the driver that runs scenarios of
+//! the provider's own end; [`udp`] peers for datagrams; [`traffic`] jobs of traffic and their hosts; [`exercise`] is the driver that runs scenarios of
 //! the library.
 #![allow(dead_code, unused_imports, unused_macros)] // each test program uses a part of it
 
@@ -25,6 +25,7 @@ pub mod provider;
 pub mod serving;
 pub mod steps;
 pub mod story;
+pub mod traffic;
 pub mod udp;
 
 pub use steps::Steps;

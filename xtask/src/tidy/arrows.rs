@@ -8,7 +8,7 @@ use crate::workspace::root;
 
 /// Each package, and those of ours that it may depend on. An asterisk stands for the rest of a name.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("wskclient", &["wsk", "control-abi", "service-limits"]),
+    ("wskclient", &["wsk", "control-abi", "latency-histogram", "service-limits"]),
     ("wsk", &["wsk-lifecycle", "wsk-cmsg", "wsk-sys"]),
     ("wsk-cmsg", &[]),
     ("wsk-lifecycle", &[]),
@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bench-wire", &[]),
     // Its own code depends on the first two; its tests load the driver.
     ("wskctl", &["control-abi", "bench-wire", "wskclient-tests", "ntbench"]),
+    ("latency-histogram", &[]),
     ("service-limits", &[]),
     ("ntbench", &["nmr", "kmdf-lite", "nt-abi"]),
     ("wine-shim", &["nmr", "kmdf-lite", "nt-abi"]),
