@@ -8,7 +8,7 @@ use crate::device::Connection;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::tool::Tool;
-use crate::{activation, completions, events, metrics, resolve, services, sockets, status, top};
+use crate::{activation, completions, events, metrics, resolve, services, sockets, status, top, traffic};
 
 /// See and steer wskclient.sys while it runs
 #[derive(Parser)]
@@ -49,6 +49,8 @@ enum Command {
     Metrics(metrics::Arguments),
     /// Show the driver at a glance, again and again, on the whole terminal
     Top(top::Arguments),
+    /// Have the driver connect to a target and send messages, and measure what comes back
+    Traffic(traffic::Arguments),
     /// Print completions of this command line for a shell
     Completions(completions::Arguments),
 }
@@ -73,6 +75,7 @@ Exit status:
   4  not allowed: on Windows this takes an administrator
   5  the driver and this program are of different versions
   6  there is nothing of that name or number
+  130  Ctrl-C ended it
 
 On Windows it talks to the driver of this machine. On Linux it talks to a driver on the bench,
 which `cargo xtask run` starts; it finds the bench by itself.";
@@ -108,6 +111,7 @@ impl Command {
             Self::Events(arguments) => events::run(tool, arguments),
             Self::Metrics(arguments) => metrics::run(tool, arguments),
             Self::Top(arguments) => top::run(tool, arguments),
+            Self::Traffic(arguments) => traffic::run(tool, arguments),
             Self::Completions(arguments) => completions::run(arguments),
         }
     }

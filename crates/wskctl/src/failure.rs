@@ -16,6 +16,7 @@ pub(crate) enum Exit {
     NoRights = 4,
     OtherVersion = 5,
     NoSuchThing = 6,
+    Interrupted = 130,
 }
 
 /// Why a command has not done what it should.
@@ -79,6 +80,12 @@ pub(crate) enum Failure {
     /// The provider did not answer.
     #[error("nobody has answered in time what the addresses of {0} are")]
     NoAnswerInTime(String),
+    /// A job of traffic ended before its time; with why.
+    #[error("the job has ended before its time: {0}")]
+    TrafficEnded(&'static str),
+    /// Ctrl-C, and everything that is to be said has been.
+    #[error("interrupted")]
+    Interrupted,
     /// What is on the command line fits its grammar, but means nothing.
     #[error("{0}")]
     Usage(String),
@@ -113,6 +120,7 @@ impl Failure {
                 Exit::NoSuchThing
             }
             Self::Usage(_) | Self::KindMissing(_) => Exit::Usage,
+            Self::Interrupted => Exit::Interrupted,
             // Whoever reads it has seen enough.
             Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Done,
             Self::Refused { .. }
@@ -121,6 +129,7 @@ impl Failure {
             | Self::NotStopped(_)
             | Self::NoAnswerInTime(_)
             | Self::File(..)
+            | Self::TrafficEnded(_)
             | Self::Output(_) => Exit::Refused,
         }
     }
@@ -162,13 +171,18 @@ impl Failure {
             Self::Usage(_) => "see --help".to_owned(),
             Self::Gone => "see whether it is still running: `wskctl status`".to_owned(),
             Self::Refused { status, .. } => return status.hint().map(str::to_owned),
-            Self::Unopened(_) | Self::NoSuchHost(_) | Self::File(..) | Self::Output(_) => return None,
+            Self::Unopened(_)
+            | Self::NoSuchHost(_)
+            | Self::TrafficEnded(_)
+            | Self::Interrupted
+            | Self::File(..)
+            | Self::Output(_) => return None,
         })
     }
 
     /// Tells it on standard error; says nothing where there is nobody who wants to know.
     pub(crate) fn print(&self) {
-        if self.exit() == Exit::Done {
+        if matches!(self.exit(), Exit::Done | Exit::Interrupted) {
             return;
         }
         let mut out = anstream::stderr().lock();

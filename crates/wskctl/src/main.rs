@@ -23,6 +23,7 @@ mod tests;
 mod text;
 mod tool;
 mod top;
+mod traffic;
 
 use std::process::ExitCode;
 

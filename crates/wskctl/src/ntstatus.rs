@@ -51,6 +51,17 @@ const KNOWN: &[Known] = &[
     told(0xc000_0141, "STATUS_INVALID_ADDRESS_COMPONENT", "this machine has no such address"),
     told(0xc000_00b5, "STATUS_IO_TIMEOUT", "it took too long"),
     hinted(
+        NtStatus::DEVICE_BUSY,
+        "STATUS_DEVICE_BUSY",
+        170,
+        "as many run as may at once",
+        "wait for one, or end one; see `wskctl traffic list`",
+    ),
+    told(0xc000_020c, "STATUS_CONNECTION_DISCONNECTED", "the other side has ended the connection"),
+    told(0xc000_023c, "STATUS_NETWORK_UNREACHABLE", "there is no way to that network"),
+    told(0xc000_023d, "STATUS_HOST_UNREACHABLE", "there is no way to that host"),
+    told(0xc000_023f, "STATUS_PORT_UNREACHABLE", "nobody listens at that port"),
+    hinted(
         NtStatus::QUOTA_EXCEEDED,
         "STATUS_QUOTA_EXCEEDED",
         1816,
@@ -93,6 +104,7 @@ impl NtStatus {
     pub(crate) const NOT_SUPPORTED: Self = Self(0xc000_00bb);
     pub(crate) const OBJECT_NAME_COLLISION: Self = Self(0xc000_0035);
     pub(crate) const QUOTA_EXCEEDED: Self = Self(0xc000_0044);
+    pub(crate) const DEVICE_BUSY: Self = Self(0x8000_0011);
     pub(crate) const DEVICE_NOT_READY: Self = Self(0xc000_00a3);
     #[cfg_attr(windows, allow(dead_code))]
     pub(crate) const OBJECT_NAME_NOT_FOUND: Self = Self(0xc000_0034);

@@ -103,7 +103,7 @@ impl Tool {
     }
 
     /// Every entry of a list, page by page.
-    fn list<A: Ask, T: FromBytes + Copy>(&self, what: &'static str, at: impl Fn(u64) -> A) -> Result<Vec<T>, Failure> {
+    pub(crate) fn list<A: Ask, T: FromBytes + Copy>(&self, what: &'static str, at: impl Fn(u64) -> A) -> Result<Vec<T>, Failure> {
         let (mut entries, mut cursor) = (Vec::new(), END);
         loop {
             let answer = self.ask(what, &at(cursor), room::<T>(MOST_ENTRIES))?;

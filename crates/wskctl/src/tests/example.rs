@@ -8,6 +8,7 @@ use control_abi::services::{Origin, Service, ServiceState};
 use control_abi::settings::{Kind, OVER_TCP, OVER_UDP, Settings, TargetKind};
 use control_abi::sockets::{Protocol, Socket, SocketKind, SocketState};
 use control_abi::state::{Peaks, PoolUse};
+use control_abi::traffic::End;
 use control_abi::version::{CAN_CHANGE_SERVICES, CAN_LIST_SOCKETS, CAN_TELL_EVENTS, Version};
 use control_abi::{Gate, Registration, State, Text, Totals, VERSION, WireAddress};
 
@@ -36,6 +37,9 @@ pub(crate) fn driver() -> Fake {
         events,
         oldest: 1,
         resolved: Some(resolved()),
+        jobs: super::traffic::jobs(),
+        looks: 3,
+        end: End::Duration,
         shut: None,
         refuses: None,
     })

@@ -8,6 +8,7 @@ use control_abi::page::{END, PageHeader, entries_in};
 use control_abi::resolve::Resolved;
 use control_abi::services::{Origin, Service, ServiceState};
 use control_abi::sockets::{Cursor, Socket};
+use control_abi::traffic::{End, Phase, Report, Started};
 use control_abi::version::Version;
 use control_abi::{Command, State, Totals, VERSION, parse};
 use zerocopy::{Immutable, IntoBytes};
@@ -36,6 +37,12 @@ pub(crate) struct Says {
     /// The number of the oldest event it remembers.
     pub(crate) oldest: u64,
     pub(crate) resolved: Option<Resolved>,
+    /// Jobs of traffic.
+    pub(crate) jobs: Vec<Report>,
+    /// How often a job can be asked about before it is over.
+    pub(crate) looks: u32,
+    /// Why jobs end.
+    pub(crate) end: End,
     /// It cannot be opened.
     pub(crate) shut: Option<fn() -> Failure>,
     /// It refuses every request with this.
@@ -124,8 +131,32 @@ impl Says {
                 self.services.retain(|service| service.settings.name != named.name);
                 Ok(Vec::new())
             }
+            Command::TrafficStart(wanted) => {
+                let id = 7;
+                self.jobs.push(Report { asked: wanted.to_wire(), phase: Phase::Running.to_wire(), ..super::traffic::job(id) });
+                Ok(Started { version: VERSION, reserved: 0, id }.as_bytes().to_vec())
+            }
+            Command::TrafficAsk { id, renew } => {
+                self.looks = self.looks.saturating_sub(renew.into());
+                let is_over = self.looks == 0;
+                let (end, job) = (self.end, self.job(id)?);
+                if renew && is_over {
+                    (job.phase, job.end) = (Phase::Over.to_wire(), end.to_wire());
+                }
+                Ok(job.as_bytes().to_vec())
+            }
+            Command::TrafficCancel(id) => {
+                let job = self.job(id)?;
+                (job.phase, job.end) = (Phase::Over.to_wire(), End::Cancelled.to_wire());
+                Ok(Vec::new())
+            }
+            Command::TrafficList(after) => Ok(list(&self.jobs, after as usize, room, |place| place as u64)),
             _ => Ok(Vec::new()),
         }
+    }
+
+    fn job(&mut self, id: u64) -> Result<&mut Report, ControlError> {
+        self.jobs.iter_mut().find(|job| job.id == id).ok_or(ControlError::Status(NtStatus::NOT_FOUND))
     }
 
     fn to(&mut self, name: Option<&str>, state: ServiceState) -> Result<Vec<u8>, ControlError> {

@@ -5,6 +5,7 @@ pub(crate) mod fake;
 mod metrics;
 mod printed;
 mod refused;
+mod traffic;
 
 use std::cell::RefCell;
 use std::io;
