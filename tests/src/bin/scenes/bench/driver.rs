@@ -3,15 +3,24 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use control_abi::Ask as Request;
+use control_abi::sockets::Protocol;
+use control_abi::traffic::{self, AskRequest, Report, StartRequest, Started};
 use ntbench::profile::Profiler;
 use ntbench::trace::{Event, Kind};
 use ntbench::{Config, Value, Verifier};
 use wskclient_tests::rig::{Listening, wait_for};
 use wskclient_tests::{Loaded, Rig};
+use zerocopy::{Immutable, IntoBytes};
 
 use super::server::{Answer, Ask, Memory, Service, answer_all, cpu_time};
+use super::traffic::{Told, Wanted};
+
+/// How often a job is asked how it is.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The file that a `serve-driver` process loads.
 #[derive(clap::Args)]
@@ -35,6 +44,10 @@ pub fn serve(image: &Path) -> Result<ExitCode> {
             address(loaded, &service).map(Answer::Address)
         }
         Ask::Unload => unload(driver.take().context("it is not loaded")?),
+        Ask::Traffic(wanted) => {
+            let loaded = driver.as_ref().context("it is not loaded")?;
+            traffic(loaded, &wanted).map(Answer::Traffic)
+        }
         Ask::Cpu => Ok(cpu_time()),
         Ask::Profile => {
             profiler = Some(Profiler::start());
@@ -98,6 +111,39 @@ fn unload(driver: Loaded) -> Result<Answer> {
         bail!("verdict: {verdict}");
     }
     Ok(Answer::Time(unload.total))
+}
+
+/// A job of the driver's, from its start to its end.
+fn traffic(loaded: &Loaded, wanted: &Wanted) -> Result<Told> {
+    let wanted = traffic::Wanted {
+        target: wanted.target,
+        kind: traffic::Kind::Echo,
+        protocol: Protocol::Tcp,
+        detached: false,
+        beyond_loopback: false,
+        connections: wanted.connections as u32,
+        message: wanted.message as u32,
+        rate: None,
+        duration: Some(wanted.time),
+        count: None,
+    };
+    let started = request(loaded, &StartRequest::of(&wanted), size_of::<Started>())?;
+    let id = Started::read(&started)?.id;
+    loop {
+        std::thread::sleep(LOOK);
+        let report = Report::read(&request(loaded, &AskRequest::renewing(id), size_of::<Report>())?)?;
+        if report.is_over() {
+            ensure!(report.received > 0 && report.failed == 0, "the job went wrong: {report:?}");
+            let rate = report.received as f64 / Duration::from_nanos(report.elapsed_ns).as_secs_f64();
+            return Ok(Told { rate, p99: Duration::from_nanos(report.latency.p99) });
+        }
+    }
+}
+
+/// A request of the control device's.
+fn request<A: Request + IntoBytes + Immutable>(loaded: &Loaded, asked: &A, room: usize) -> Result<Vec<u8>> {
+    let device = loaded.bench().open(r"\\.\WskClient").map_err(|status| anyhow!("no device: {status}"))?;
+    device.ioctl(A::REQUEST.code(), asked.as_bytes(), room).with_context(|| format!("{:?}", A::REQUEST))
 }
 
 fn memory(rig: &Rig) -> Memory {

@@ -1,7 +1,7 @@
 //! The figures: the driver on the bench against the same services written with tokio, and against a driver in C, by the same
 //! clients, in turns.
 //!
-//! One file per part: [`tcp`], [`udp`], [`forward`], [`zero_copy`], [`image`], [`guard`], [`unload`]. [`server`] is the servers
+//! One file per part: [`tcp`], [`udp`], [`traffic`], [`forward`], [`zero_copy`], [`image`], [`guard`], [`unload`]. [`server`] is the servers
 //! as these see them ([`driver`] and [`rivals`] are what runs in their processes), [`load`] and [`datagrams`] the clients,
 //! [`figures`] what a figure is.
 
@@ -15,6 +15,7 @@ mod load;
 pub mod rivals;
 mod server;
 mod tcp;
+pub mod traffic;
 mod udp;
 mod unload;
 mod zero_copy;
@@ -72,6 +73,8 @@ enum Part {
     Cpu,
     /// Echo throughput over UDP
     Udp,
+    /// The driver as client, against a tokio client
+    Traffic,
     /// Throughput of the forwarder
     Forward,
     /// Receiving in place against copying
@@ -84,11 +87,12 @@ enum Part {
     Unload,
 }
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     Part::Throughput,
     Part::RoundTrip,
     Part::Cpu,
     Part::Udp,
+    Part::Traffic,
     Part::Forward,
     Part::ZeroCopy,
     Part::Image,
@@ -155,6 +159,7 @@ impl Measurement {
             Part::RoundTrip => self.tcp_round_trip(),
             Part::Cpu => self.tcp_cpu(),
             Part::Udp => self.udp(),
+            Part::Traffic => self.traffic(),
             Part::Forward => self.forwarding(),
             Part::ZeroCopy => self.zero_copy(),
             Part::Image => self.image(),

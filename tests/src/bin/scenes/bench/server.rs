@@ -13,6 +13,8 @@ use anyhow::{Context, Result, bail};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use super::traffic::{Told, Wanted};
+
 /// What a server serves.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Service {
@@ -33,6 +35,8 @@ pub enum Ask {
     Start(Service),
     /// To unload the driver.
     Unload,
+    /// To be a client for a time, while it serves or not.
+    Traffic(Wanted),
     /// How much CPU time the process has used.
     Cpu,
     /// To begin with a profile.
@@ -50,6 +54,7 @@ pub enum Answer {
     Time(Duration),
     Profile { in_image: u64, time: Duration, cpu: Duration },
     Memory(Memory),
+    Traffic(Told),
     Done,
     Failed(String),
 }
@@ -139,6 +144,14 @@ impl Server {
         match self.ask(ask)? {
             Answer::Time(time) => Ok(time),
             other => bail!("the server answered {other:?}"),
+        }
+    }
+
+    /// What comes of its being a client.
+    pub fn traffic(&mut self, wanted: Wanted) -> Result<Told> {
+        match self.ask(&Ask::Traffic(wanted))? {
+            Answer::Traffic(told) => Ok(told),
+            other => bail!("the client answered {other:?}"),
         }
     }
 
