@@ -43,7 +43,7 @@ enum Action {
 
 #[derive(Args)]
 struct Job {
-    /// Where to, as 127.0.0.1:7 or [::1]:7
+    /// Where to, as `127.0.0.1:7` or `[::1]:7`
     target: SocketAddr,
     /// Over UDP in place of TCP
     #[arg(short, long)]
