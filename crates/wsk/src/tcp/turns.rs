@@ -56,7 +56,7 @@ impl TcpStream {
 
 type Output = Result<(Buffer, Turned), TransferError>;
 
-impl<F: Looking> Turns<'_, F> {
+impl<F: FnMut(Went, &mut Buffer) -> Turn + Send + 'static> Turns<'_, F> {
     fn begin(&mut self, buffer: Buffer, turn: F) -> Result<turning::Turns<F>, TransferError> {
         let socket = &self.stream.reader.socket;
         // One that is there was meant for a receive that is over.

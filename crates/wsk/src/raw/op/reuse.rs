@@ -47,19 +47,6 @@ impl<P: Payload> Ready<P> {
         Ok(Self(op))
     }
 
-    /// From an operation that is idle, if there is one.
-    ///
-    /// # Errors
-    /// No memory: the payload comes back.
-    pub(crate) fn reuse(slot: &mut Option<Shared<Op<P>>>, owner: &P::Owner, payload: P) -> Result<Self, P> {
-        let reused = slot.take().and_then(|mut op| op.prepare().then_some(op));
-        let Ok(op) = reused.map_or_else(|| Op::new(Arming::Plain), Ok) else { return Err(payload) };
-        // SAFETY: prepared, or new.
-        unsafe { op.load(owner, payload) };
-        // INVARIANT: as above, and just loaded.
-        Ok(Self(op))
-    }
-
     /// What it works with.
     pub(crate) fn payload(&mut self) -> &mut P {
         // SAFETY: not out, so the payload is ours, and it is there by the invariant.
@@ -87,31 +74,7 @@ impl<P: Payload> Ready<P> {
     }
 }
 
-impl<P: Payload> Ready<P> {
-    /// Gives the operation up for what it was to work with.
-    pub(crate) fn into_payload(self) -> P {
-        // SAFETY: not out, so the payload is ours, and it is there by the invariant.
-        unsafe { self.0.take_payload().unwrap_unchecked() }
-    }
-}
-
 impl<P: Payload> Back<P> {
-    /// For the next start.
-    #[inline]
-    pub(crate) fn again(self) -> Ready<P> {
-        let mut op = self.op;
-        let is_ours = op.prepare();
-        debug_assert!(is_ours, "the operation is somebody else's too");
-        // INVARIANT: prepared, and its payload is there by ours.
-        Ready(op)
-    }
-
-    /// The operation without its payload, and the payload.
-    pub(crate) fn into_parts(self) -> (Shared<Op<P>>, Option<P>) {
-        let payload = self.op.take_payload();
-        (self.op, payload)
-    }
-
     /// What it worked with.
     pub(crate) fn payload(&mut self) -> &mut P {
         // SAFETY: ours, and there, by the invariant.
