@@ -180,7 +180,7 @@ fn nonsense_is_told_by_the_name_of_its_option() {
     }
     assert!(
         printed(&example::driver(), "traffic echo 192.0.2.1:7 --beyond-loopback")
-            .starts_with("job 7: echo over TCP to 192.0.2.1:7")
+            .starts_with("job 7: echo over tcp to 192.0.2.1:7")
     );
 }
 
