@@ -178,3 +178,24 @@ impl SockAddr {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 }
+
+/// What `tracelogging` calls in functions of which the driver uses none. A build without optimization has them all the same, and
+/// the kernel exports no `UuidCreate`.
+#[cfg(debug_assertions)]
+mod unused {
+    use core::ffi::c_void;
+
+    use wsk::NtStatus;
+
+    // SAFETY: nothing else has this name: the kernel does not export it.
+    #[unsafe(no_mangle)]
+    extern "system" fn UuidCreate(_guid: *mut c_void) -> u32 {
+        NtStatus::NOT_SUPPORTED.0 as u32
+    }
+
+    // SAFETY: the kernel's function of this name is then not imported, and nobody else calls it.
+    #[unsafe(no_mangle)]
+    extern "system" fn EtwActivityIdControl(_code: u32, _guid: *mut c_void) -> u32 {
+        NtStatus::NOT_SUPPORTED.0 as u32
+    }
+}
