@@ -1,4 +1,4 @@
-//! `run`, `demo` and `bench`: build the driver and the program that loads it in the bench, then become that program.
+//! `run`, `demo`, `fuzz` and `bench`: build the driver and the program that loads it in the bench, then become that program.
 //!
 //! This process is replaced rather than kept as a parent, so that Ctrl-C reaches the program, once, however it is sent, and its
 //! exit status is the command's.
@@ -33,6 +33,8 @@ pub enum SceneCommand {
     Run(RunArguments),
     /// Show the driver's life without hands: traffic, unload in the middle of it, deactivation, a provider that goes and returns
     Demo(DemoArguments),
+    /// Send the control device requests that nobody would send, from a seed, and look at every answer
+    Fuzz(FuzzArguments),
     /// Measure the driver against tokio and against a driver in C; fails if a figure is missed
     Bench(BenchArguments),
 }
@@ -74,6 +76,22 @@ pub struct DemoArguments {
 }
 
 #[derive(Args)]
+pub struct FuzzArguments {
+    /// How many requests
+    #[arg(long, default_value_t = 10_000_000)]
+    inputs: u64,
+    /// For how many seconds at most
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Where the requests begin (default: another one each time); the same seed makes the same requests
+    #[arg(long)]
+    seed: Option<u64>,
+    /// A driver without optimization, with debug assertions
+    #[arg(long)]
+    debug: bool,
+}
+
+#[derive(Args)]
 pub struct BenchArguments {
     /// How long each measurement of throughput lasts
     #[arg(long, value_name = "N")]
@@ -81,7 +99,8 @@ pub struct BenchArguments {
     /// Also write the figures to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Measure only this (can be given several times): throughput, round-trip, cpu, udp, forward, zero-copy, image, guard, unload
+    /// Measure only this (can be given several times): throughput, round-trip, cpu, udp, forward, zero-copy, image, guard, unload,
+    /// control
     #[arg(long, value_name = "PART")]
     only: Vec<String>,
 }
@@ -92,6 +111,7 @@ pub fn run(command: &SceneCommand) -> Result<ExitCode> {
     let (name, debug, options) = match command {
         SceneCommand::Run(arguments) => ("run", arguments.debug, arguments.options()),
         SceneCommand::Demo(arguments) => ("demo", arguments.debug, [option("--seed", &arguments.seed)].concat()),
+        SceneCommand::Fuzz(arguments) => ("fuzz", arguments.debug, arguments.options()),
         SceneCommand::Bench(arguments) => ("bench", false, arguments.options()),
     };
     let names = match command {
@@ -123,6 +143,20 @@ impl RunArguments {
         let values = [option("--port", &self.port), option("--address", &self.address), option("--seed", &self.seed)];
         let services = self.services.iter().flat_map(|service| ["--service".into(), service.into()]);
         values.concat().into_iter().chain(services).chain(file).chain(flags).collect()
+    }
+}
+
+/// Requests to the control device for a while, as a command, for a driver that is built already.
+pub fn fuzz(sys: &Path, seconds: u64) -> Result<Command> {
+    let mut fuzz = Command::new(program()?);
+    fuzz.args(["fuzz", "--seconds"]).arg(seconds.to_string()).arg("--").arg(sys);
+    Ok(fuzz)
+}
+
+impl FuzzArguments {
+    fn options(&self) -> Vec<OsString> {
+        let inputs = option("--inputs", &Some(self.inputs));
+        [inputs, option("--seconds", &self.seconds), option("--seed", &self.seed)].concat()
     }
 }
 

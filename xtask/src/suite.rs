@@ -16,6 +16,9 @@ use crate::{
     workspace::{root, run, target},
 };
 
+/// How many seconds the control device gets requests that nobody would send.
+const FUZZING: u64 = 20;
+
 /// Runs everything. The first step that fails ends it; the tests themselves all run, and are counted.
 pub fn test() -> Result<ExitCode> {
     let begun = Instant::now();
@@ -33,6 +36,7 @@ pub fn test() -> Result<ExitCode> {
     step("models of the state that decides (loom)", || count.add(&mut loom()))?;
     step("demo", || run(&mut scenes::demo(&release)?))?;
     step("the driver under Wine", || run(&mut wine::test(&release)?))?;
+    step("requests that nobody would send", || run(&mut scenes::fuzz(&release, FUZZING)?))?;
     step("tests, release driver", || count.add(&mut tests(&release, &drivers)))?;
     step("rule tests, debug driver", || count.add(&mut rule_tests(&debug)?))?;
     println!("\nall of it: {:.0} s", begun.elapsed().as_secs_f64());

@@ -6,19 +6,22 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use nt_abi::{
-    DEVICE_OBJECT, DO_DEVICE_INITIALIZING, DO_EXCLUSIVE, FILE_OBJECT, IO_STACK_LOCATION, IO_STATUS_BLOCK, IO_TYPE_FILE,
+    DEVICE_OBJECT, DO_DEVICE_INITIALIZING, DO_EXCLUSIVE, FILE_OBJECT, IO_STACK_LOCATION, IO_STATUS_BLOCK, IO_TYPE_FILE, IRP,
     IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, IRP_MJ_SHUTDOWN, KEVENT, NtStatus, USER_MODE,
 };
+use parking_lot::Mutex;
 
-use crate::io::{complete, device, irp};
+use crate::io::{cancel, complete, device, irp};
 use crate::ke::{event, wait};
-use crate::ob;
+use crate::{ob, verifier};
 
 /// A device that is open.
 #[derive(Debug)]
 pub struct Handle {
     file: *mut FILE_OBJECT,
     device: *mut DEVICE_OBJECT,
+    /// The IRPs of its control requests that have not been completed.
+    pending: Mutex<Vec<usize>>,
 }
 
 // SAFETY: the file object is only used by the kernel's functions, which serve any thread.
@@ -51,6 +54,17 @@ impl Request {
 
 /// Sends a request down to `device` and waits until it has been completed.
 fn send(device: *mut DEVICE_OBJECT, file: *mut FILE_OBJECT, request: &Request) -> IO_STATUS_BLOCK {
+    send_noted(device, file, request, |_| {}, |_| {})
+}
+
+/// The same; the IRP is told to `sending` before it goes down, and to `over` before it is freed.
+fn send_noted(
+    device: *mut DEVICE_OBJECT,
+    file: *mut FILE_OBJECT,
+    request: &Request,
+    sending: impl FnOnce(*mut IRP),
+    over: impl FnOnce(*mut IRP),
+) -> IO_STATUS_BLOCK {
     let mut done = KEVENT::UNINITIALIZED;
     let mut result = IO_STATUS_BLOCK { Status: NtStatus::PENDING, Information: 0 };
     // SAFETY: the IRP is new; event and status block outlive it, for its completion is waited for.
@@ -71,8 +85,10 @@ fn send(device: *mut DEVICE_OBJECT, file: *mut FILE_OBJECT, request: &Request) -
             FileObject: file,
             ..IO_STACK_LOCATION::EMPTY
         });
+        sending(irp);
         let _ = complete::IofCallDriver(device, irp);
         wait::wait(&raw mut done.Header, None);
+        over(irp);
         irp::free(irp);
     }
     result
@@ -112,24 +128,50 @@ pub(crate) fn open(path: &str) -> Result<Handle, NtStatus> {
         ob::dereference(file.cast());
         return Err(opened.Status);
     }
-    Ok(Handle { file, device })
+    Ok(Handle { file, device, pending: Mutex::default() })
 }
 
 /// `METHOD_BUFFERED` in a control code.
 const METHOD_BUFFERED: u32 = 0;
 
 impl Handle {
+    /// What a request's buffer has behind the input before the driver writes there.
+    pub const UNWRITTEN: u64 = 0x5bad_5bad_5bad_5bad;
+
     /// Sends a device control request with a buffer for `output_len` bytes; answers the bytes that came back.
     ///
     /// # Errors
     /// The status that the driver completed it with, if it is no success.
     pub fn ioctl(&self, code: u32, input: &[u8], output_len: usize) -> Result<Vec<u8>, IoctlError> {
+        self.control(code, input, output_len, false)
+    }
+
+    /// The same request, cancelled before the driver sees it.
+    ///
+    /// # Errors
+    /// As of [`ioctl`](Self::ioctl).
+    pub fn ioctl_cancelled(&self, code: u32, input: &[u8], output_len: usize) -> Result<Vec<u8>, IoctlError> {
+        self.control(code, input, output_len, true)
+    }
+
+    /// Cancels the control requests that have not been completed, as CancelIoEx does; how many there were.
+    pub fn cancel_all(&self) -> usize {
+        // An IRP is freed only after it was taken out, which waits for this.
+        let pending = self.pending.lock();
+        for irp in &*pending {
+            // SAFETY: the IRP is there for as long as it is in the list.
+            unsafe { cancel::IoCancelIrp(*irp as *mut IRP) };
+        }
+        pending.len()
+    }
+
+    fn control(&self, code: u32, input: &[u8], output_len: usize, cancelled: bool) -> Result<Vec<u8>, IoctlError> {
         if code & 3 != METHOD_BUFFERED {
             return Err(IoctlError { status: NtStatus::NOT_SUPPORTED, information: 0 });
         }
         let length = input.len().max(output_len);
-        // A buffer of eightbytes: drivers expect it aligned.
-        let mut buffer = vec![0u64; length.div_ceil(8).max(1)];
+        // A buffer of eightbytes: drivers expect it aligned. What is not input is not zero on Windows either.
+        let mut buffer = vec![Self::UNWRITTEN; length.div_ceil(8).max(1)];
         // SAFETY: the buffer is at least as long as the input.
         unsafe { buffer.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(input.as_ptr(), input.len()) };
         let request = Request {
@@ -137,9 +179,22 @@ impl Handle {
             parameters: [output_len, input.len(), code as usize, 0],
             buffer: if length == 0 { null_mut() } else { buffer.as_mut_ptr().cast() },
         };
-        let result = send(self.device, self.file, &request);
+        let sending = |irp: *mut IRP| {
+            self.pending.lock().push(irp as usize);
+            if cancelled {
+                // SAFETY: the IRP is new, and no driver has it yet.
+                unsafe { cancel::IoCancelIrp(irp) };
+            }
+        };
+        let over = |irp: *mut IRP| self.pending.lock().retain(|other| *other != irp as usize);
+        let result = send_noted(self.device, self.file, &request, sending, over);
         if result.Status.is_failure() {
             return Err(IoctlError { status: result.Status, information: result.Information });
+        }
+        if result.Information > output_len {
+            let text =
+                format!("{} bytes of answer to request {code:#x}, where there is room for {output_len}", result.Information);
+            verifier::violation("io-information", text);
         }
         let bytes = buffer.iter().flat_map(|word| word.to_ne_bytes());
         Ok(bytes.take(result.Information.min(output_len)).collect())

@@ -1,7 +1,9 @@
-//! What `cargo xtask run`, `demo` and `bench` start: the built driver in the bench, before people and before clocks.
+//! What `cargo xtask run`, `demo`, `fuzz` and `bench` start: the built driver in the bench, before people, before nonsense and before
+//! clocks.
 
 mod bench;
 mod demo;
+mod fuzz;
 mod run;
 mod steps;
 mod wine;
@@ -26,6 +28,8 @@ enum Scene {
     Run(run::Arguments),
     /// Echo, unload, deactivate, activate, lose the provider and get it back; check every byte
     Demo(demo::Arguments),
+    /// Send the control device requests that nobody would send, and look at every answer
+    Fuzz(fuzz::Arguments),
     /// Measure the driver against the same services written with tokio, and against a driver in C
     Bench(bench::Arguments),
     /// Load the driver in Wine's kernel instead of the bench's
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().scene {
         Scene::Run(arguments) => run::run(&arguments),
         Scene::Demo(arguments) => demo::run(&arguments),
+        Scene::Fuzz(arguments) => fuzz::run(&arguments),
         Scene::Bench(arguments) => bench::run(&arguments),
         Scene::Wine(scene) => wine::run(&scene),
         Scene::ServeDriver(arguments) => bench::driver::serve(&arguments.image),

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -16,6 +17,7 @@ use wskclient_tests::rig::{Listening, wait_for};
 use wskclient_tests::{Loaded, Rig};
 use zerocopy::{Immutable, IntoBytes};
 
+use super::control::{Watcher, times_of_requests};
 use super::server::{Answer, Ask, Memory, Service, answer_all, cpu_time};
 use super::traffic::{Told, Wanted};
 
@@ -33,9 +35,10 @@ pub struct Arguments {
 pub fn serve(image: &Path) -> Result<ExitCode> {
     // As one measures on Windows, without the costly checks: freed blocks are not kept and looked at again.
     let verifier = Verifier { quarantine: false, ..Verifier::default() };
-    let rig = Rig::new(image, Config { verifier, ..Config::default() })?;
+    let rig = Arc::new(Rig::new(image, Config { verifier, ..Config::default() })?);
     let mut driver: Option<Loaded> = None;
     let mut profiler = None;
+    let mut watcher: Option<Watcher> = None;
     let outcome = answer_all(|ask| match ask {
         Ask::Start(service) => {
             ensure!(driver.is_none(), "it is loaded already");
@@ -57,6 +60,14 @@ pub fn serve(image: &Path) -> Result<ExitCode> {
             let profile = profiler.take().context("no profile was begun")?.stop();
             Ok(Answer::Profile { in_image: profile.in_image, time: profile.in_image_time(), cpu: profile.cpu })
         }
+        Ask::Watch(watched) => {
+            if let Some(watcher) = watcher.take() {
+                watcher.stop()?;
+            }
+            watcher = watched.then(|| Watcher::start(Arc::clone(&rig)));
+            Ok(Answer::Done)
+        }
+        Ask::Requests => times_of_requests(rig.bench()).map(Answer::Requests),
         Ask::Memory => Ok(Answer::Memory(memory(&rig))),
     });
     if let Some(driver) = driver.take() {

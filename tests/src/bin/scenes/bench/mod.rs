@@ -1,10 +1,11 @@
 //! The figures: the driver on the bench against the same services written with tokio, and against a driver in C, by the same
 //! clients, in turns.
 //!
-//! One file per part: [`tcp`], [`udp`], [`traffic`], [`forward`], [`zero_copy`], [`image`], [`guard`], [`unload`]. [`server`] is the servers
+//! One file per part: [`tcp`], [`udp`], [`traffic`], [`forward`], [`zero_copy`], [`image`], [`guard`], [`unload`], [`control`]. [`server`] is the servers
 //! as these see them ([`driver`] and [`rivals`] are what runs in their processes), [`load`] and [`datagrams`] the clients,
 //! [`figures`] what a figure is.
 
+mod control;
 mod datagrams;
 pub mod driver;
 mod figures;
@@ -85,6 +86,8 @@ enum Part {
     Guard,
     /// Unloading with idle connections, and what memory these cost
     Unload,
+    /// Requests of the control device, and what watching costs
+    Control,
 }
 
 const PARTS: [Part; 10] = [
@@ -98,6 +101,7 @@ const PARTS: [Part; 10] = [
     Part::Image,
     Part::Guard,
     Part::Unload,
+    Part::Control,
 ];
 
 /// Measures everything; success means that no figure was missed.
@@ -165,6 +169,7 @@ impl Measurement {
             Part::Image => self.image(),
             Part::Guard => self.guard(),
             Part::Unload => self.unloading(),
+            Part::Control => self.control(),
         }
     }
 

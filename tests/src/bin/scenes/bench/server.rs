@@ -45,6 +45,10 @@ pub enum Ask {
     Profiled,
     /// What memory the driver has.
     Memory,
+    /// To look at the driver as `wskctl top` does, from now on or no longer.
+    Watch(bool),
+    /// How long a request that does nothing takes, and one for the state.
+    Requests,
 }
 
 /// What it says.
@@ -55,6 +59,7 @@ pub enum Answer {
     Profile { in_image: u64, time: Duration, cpu: Duration },
     Memory(Memory),
     Traffic(Told),
+    Requests([Duration; 2]),
     Done,
     Failed(String),
 }
@@ -159,6 +164,22 @@ impl Server {
     pub fn memory(&mut self) -> Result<Memory> {
         match self.ask(&Ask::Memory)? {
             Answer::Memory(memory) => Ok(memory),
+            other => bail!("the server answered {other:?}"),
+        }
+    }
+
+    /// Has it looked at as `wskctl top` does, or no longer.
+    pub fn watch(&mut self, watched: bool) -> Result<()> {
+        match self.ask(&Ask::Watch(watched))? {
+            Answer::Done => Ok(()),
+            other => bail!("the server answered {other:?}"),
+        }
+    }
+
+    /// How long a request that does nothing takes, and one for the state.
+    pub fn requests(&mut self) -> Result<[Duration; 2]> {
+        match self.ask(&Ask::Requests)? {
+            Answer::Requests(times) => Ok(times),
             other => bail!("the server answered {other:?}"),
         }
     }
