@@ -4,6 +4,7 @@ use control_abi::events::Event;
 use control_abi::resolve::Resolved;
 use control_abi::services::Service;
 use control_abi::sockets::Socket;
+use control_abi::traffic::{Report, Started};
 use control_abi::version::Version;
 use control_abi::{Command, Page, State};
 use ntbench::{Bench, Handle, IoctlError, NtStatus};
@@ -49,6 +50,9 @@ fn check_length(command: &Command, answer: &[u8]) -> Result<(), String> {
         Command::Sockets(_) => Page::<Socket>::read(answer).map(drop),
         Command::Services(_) => Page::<Service>::read(answer).map(drop),
         Command::Events(_) => Page::<Event>::read(answer).map(drop),
+        Command::TrafficStart(_) => Started::read(answer).map(drop),
+        Command::TrafficAsk { .. } => Report::read(answer).map(drop),
+        Command::TrafficList(_) => Page::<Report>::read(answer).map(drop),
         _ if answer.is_empty() => Ok(()),
         _ => return Err(format!("{} bytes were answered where there is no answer", answer.len())),
     };

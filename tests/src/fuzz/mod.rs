@@ -9,6 +9,7 @@ mod right;
 use std::fmt;
 
 use control_abi::settings::Settings;
+use control_abi::traffic::Wanted;
 use control_abi::{Command, Refusal, Request, parse};
 use fastrand::Rng;
 
@@ -118,6 +119,7 @@ impl Input {
                 here && rng.u32(..SELDOM / 20) == 0
             }
             Ok(Command::ServiceSet(set)) => is_for_here(&set.settings),
+            Ok(Command::TrafficStart(wanted)) => is_small(&wanted) && rng.u32(..SELDOM / 20) == 0,
             _ => true,
         }
     }
@@ -126,6 +128,12 @@ impl Input {
 /// Whether a service listens at the loopback alone, at ports that the system chooses.
 fn is_for_here(settings: &Settings) -> bool {
     settings.everywhere == 0 && settings.port == 0 && settings.hosts().all(|host| host.is_loopback())
+}
+
+/// Whether a job stays on this machine, and is over soon.
+fn is_small(wanted: &Wanted) -> bool {
+    let is_short = wanted.duration.is_some_and(|duration| duration.as_millis() <= 40);
+    wanted.target.ip().to_canonical().is_loopback() && is_short && wanted.connections <= 16 && wanted.message <= 4096
 }
 
 fn edge(rng: &mut Rng) -> u64 {

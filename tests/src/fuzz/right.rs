@@ -8,7 +8,8 @@ use control_abi::services::{
     StopRequest,
 };
 use control_abi::settings::{Kind, MOST_NAME, OVER_TCP, OVER_UDP, Settings, TargetKind};
-use control_abi::sockets::{Cursor, Socket, SocketsRequest};
+use control_abi::sockets::{Cursor, Protocol, Socket, SocketsRequest};
+use control_abi::traffic::{self, AskRequest, Asked, CancelRequest, ListRequest, Report};
 use control_abi::{Ask, Request, RequestHeader, Text, WireAddress, events};
 use fastrand::Rng;
 use zerocopy::IntoBytes;
@@ -28,6 +29,11 @@ pub(super) fn any(rng: &mut Rng) -> Input {
         Request::ServiceRemove => plain(&RemoveRequest::new(name(rng), rng.u32(..=FROM_REGISTRY))),
         Request::ServiceSet => plain(&SetRequest::new(settings(rng), rng.u32(..=AND_START | ONLY_NEW))),
         Request::Resolve => plain(&resolve(rng)),
+        Request::TrafficStart => plain(&traffic(rng)),
+        Request::TrafficAsk if rng.bool() => plain(&AskRequest::renewing(rng.u64(..40))),
+        Request::TrafficAsk => plain(&AskRequest::looking(rng.u64(..40))),
+        Request::TrafficCancel => plain(&CancelRequest::of(rng.u64(..40))),
+        Request::TrafficList => with_room(&ListRequest::at(rng.u64(..40)), room::<Report>(rng.usize(1..10))),
         // The header alone is what they have.
         _ => Input { code: request.code(), bytes: RequestHeader::CURRENT.as_bytes().to_vec(), room: 4096 },
     }
@@ -90,4 +96,21 @@ fn resolve(rng: &mut Rng) -> ResolveRequest {
     asked.family = [0, 4, 6][rng.usize(..3)];
     asked.flags = rng.u32(..=CANONICAL_NAME);
     asked
+}
+
+/// A short job, for a port at which nobody is.
+fn traffic(rng: &mut Rng) -> traffic::StartRequest {
+    let kind = traffic::Kind::ALL[rng.usize(..traffic::Kind::ALL.len())];
+    let protocol = [Protocol::Tcp, Protocol::Udp][rng.usize(..2)];
+    let asked = Asked {
+        target: WireAddress::from(std::net::SocketAddr::from(([127, 0, 0, 1], 9))),
+        kind: kind.to_wire(),
+        protocol: protocol.to_wire(),
+        flags: rng.u32(..=traffic::flags::ALL),
+        connections: rng.u32(1..=4),
+        message: rng.u32(8..=64),
+        duration_ms: rng.u64(1..=20),
+        ..Asked::default()
+    };
+    traffic::StartRequest { header: RequestHeader::CURRENT, asked }
 }
