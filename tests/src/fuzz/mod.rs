@@ -1,7 +1,7 @@
 //! Requests for the control device, right ones and wrong ones, made from a seed; and what is wrong with the answers.
 //!
-//! A right request of some kind comes from the structures of `control-abi` ([`right`]); most are then damaged in one to three places
-//! ([`Input::damage`]). What `control-abi` says of the bytes is compared with what the driver answers ([`judge`]).
+//! A right request of some kind comes from the structures of `control-abi` (`right`); most are then damaged in one to three places
+//! (`Input::damage`). What `control-abi` says of the bytes is compared with what the driver answers ([`judge`]).
 
 mod judge;
 mod right;
