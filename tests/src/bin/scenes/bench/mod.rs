@@ -90,7 +90,7 @@ enum Part {
     Control,
 }
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     Part::Throughput,
     Part::RoundTrip,
     Part::Cpu,
