@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{Scope, ScopedJoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use control_abi::events::{Event, EventsRequest, MOST_WAIT_MS};
 use control_abi::page::room;
 use control_abi::{Page, Registration, Request, RequestHeader};
 use ntbench::wsk::{Function, Moment, Step};
-use ntbench::{Bench, Handle, IoctlError, NtStatus, UnloadRefused};
+use ntbench::{Bench, Handle, IoctlError, NtStatus};
 use support::peers::{echoed, idle};
-use support::{Loaded, address_since, assert_clean, bounded, isolated, listening, peer, state_when, unload_clean, wait_for};
+use support::{Loaded, address_since, assert_clean, bounded, isolated, listening, peer, state_when, unload_clean};
 use zerocopy::IntoBytes;
 
 /// Room for any answer.
@@ -187,35 +187,6 @@ isolated! {
         unload_clean(&loaded);
     }
 
-    /// What else is asked while a deactivation waits is answered, and the driver is not unloaded.
-    #[test]
-    fn control_while_a_deactivation_waits_the_rest_is_answered_and_unload_is_refused() {
-        let (loaded, where_to) = listening();
-        let _idle = idle(where_to, 3);
-        let device = device(loaded.bench()).expect("the device");
-        let (release, held) = hold(loaded.bench(), Function::Close);
-        std::thread::scope(|scope| {
-            let leaving = scope.spawn(|| loaded.set_active(false));
-            held.recv_timeout(Duration::from_secs(20)).expect("a socket is closed");
-            for (request, input) in requests() {
-                device.ioctl(request.code(), &input, ROOM).unwrap_or_else(|error| panic!("{request:?}: {error}"));
-            }
-            assert!(matches!(loaded.unload(), Err(UnloadRefused::Handles(2))));
-            // The provider goes in the middle of it.
-            let departure = loaded.bench().provider().depart();
-            assert!(!leaving.is_finished(), "it did not wait");
-            drop(release);
-            leaving.join().expect("no panic").expect("deactivated");
-            assert_eq!(departure.wait().0, NtStatus::SUCCESS);
-        });
-        assert_eq!(loaded.bench().provider().arrive(), NtStatus::SUCCESS);
-        let first = loaded.now();
-        loaded.set_active(true).expect("activated");
-        echoed(address_since(&loaded, first));
-        drop(device);
-        unload_clean(&loaded);
-    }
-
     #[test]
     fn control_requests_race_deactivations_and_activations() {
         let (loaded, _) = listening();
@@ -274,48 +245,5 @@ isolated! {
         });
         echoed(address_since(&loaded, first));
         unload_clean(&loaded);
-    }
-
-    /// Programs open the device, ask and close it while the driver is to be unloaded: it is refused while a handle is open,
-    /// and when it has begun nobody opens the device any more.
-    #[test]
-    fn control_requests_race_the_unload() {
-        let (loaded, _) = listening();
-        let unloaded = AtomicBool::new(false);
-        let (mut refused, began) = (0, Instant::now());
-        std::thread::scope(|scope| {
-            let asking = |rest: Duration| {
-                let (loaded, unloaded) = (&loaded, &unloaded);
-                scope.spawn(move || {
-                    let mut times = 0;
-                    while !unloaded.load(Ordering::Acquire) && times < 300 {
-                        let Ok(device) = device(loaded.bench()) else { break };
-                        for (request, input) in requests() {
-                            expect_fit(request, device.ioctl(request.code(), &input, ROOM));
-                        }
-                        drop(device);
-                        times += 1;
-                        std::thread::sleep(rest);
-                    }
-                    times
-                })
-            };
-            let asking = [asking(Duration::from_millis(1)), asking(Duration::from_micros(1300))];
-            wait_for(|| loaded.state().ok()).expect("a state");
-            let unloading = wait_for(|| match loaded.unload() {
-                Ok(unload) => Some(unload),
-                Err(UnloadRefused::Handles(_)) => {
-                    refused += 1;
-                    None
-                }
-                Err(other) => panic!("{other}"),
-            });
-            unloaded.store(true, Ordering::Release);
-            let times: usize = asking.into_iter().map(|asking| asking.join().expect("no panic")).sum();
-            assert!(unloading.is_some(), "refused {refused} times in {:?}, {times} rounds", began.elapsed());
-            assert!(times > 0);
-        });
-        assert!(device(loaded.bench()).is_err(), "the device is there still");
-        assert_clean(loaded.bench());
     }
 }

@@ -77,7 +77,13 @@ isolated! {
         drop(stream);
         loaded.set_active(true).expect("activated");
         unload_clean(&loaded);
-        let told = lifecycle(loaded.bench());
+        let mut told = lifecycle(loaded.bench());
+        // Whoever completes a detach tells it, perhaps before the callback has told that it has begun.
+        for at in 1..told.len() {
+            if told[at - 1].starts_with("DetachCompleted") && told[at].starts_with("DetachBegun") {
+                told.swap(at - 1, at);
+            }
+        }
         let wanted = [
             "Attaching Lowest=0x100 Highest=0x100",
             "Attached Binding=1",

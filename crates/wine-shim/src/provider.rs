@@ -18,6 +18,7 @@ use nt_abi::{GUID, NtStatus, UNICODE_STRING};
 
 use crate::kernel::thread::pause;
 use crate::print::say;
+use crate::trace::violation;
 use crate::wsk::{Binding, Block, FUNCTIONS, closer, out};
 
 /// How long to wait for Wine, in milliseconds or a little more.
@@ -91,7 +92,7 @@ pub(crate) fn end() {
         }
         pause();
     }
-    say!("{} calls are still with Wine", out());
+    violation(format_args!("{} calls are still with Wine", out()));
 }
 
 /// Registers, unless it is here already.

@@ -107,7 +107,8 @@ fn framework(event: &kmdf_lite::Event) {
     }
 }
 
-fn violation(text: fmt::Arguments<'_>) {
+/// Says that a rule was broken, and counts it for the verdict.
+pub(crate) fn violation(text: fmt::Arguments<'_>) {
     VIOLATIONS.fetch_add(1, Ordering::Relaxed);
     say!("violation: {text}");
 }

@@ -88,6 +88,11 @@ impl Prefix {
         self.run_with(name, arguments, "-all", limit)
     }
 
+    /// The same, and Wine says on the program's standard error what one of its channels takes for an error.
+    pub fn run_strictly(&self, name: &str, arguments: &[&str], channel: &str, limit: Duration) -> Result<Ended> {
+        self.run_with(name, arguments, &format!("-all,err+{channel}"), limit)
+    }
+
     /// The same, and Wine traces one of its channels on the program's standard error, with the time.
     pub fn run_traced(&self, name: &str, arguments: &[&str], channel: &str, limit: Duration) -> Result<Ended> {
         self.run_with(name, arguments, &format!("-all,+{channel},+timestamp"), limit)

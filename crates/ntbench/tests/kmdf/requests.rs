@@ -151,7 +151,8 @@ fn three_requests(config: &WDF_IO_QUEUE_CONFIG, then: impl FnOnce()) {
     thread::scope(|scope| {
         let senders: Vec<_> = (0..3).map(|_| scope.spawn(|| file.ioctl(code(2), &[], 4))).collect();
         then();
-        senders.into_iter().for_each(|sender| assert_eq!(sender.join().unwrap().unwrap(), [0; 4]));
+        let unwritten = &ntbench::Handle::UNWRITTEN.to_ne_bytes()[..4];
+        senders.into_iter().for_each(|sender| assert_eq!(sender.join().unwrap().unwrap(), unwritten));
     });
     drop(file);
 }

@@ -7,6 +7,7 @@ use super::dpc;
 use super::lock::Locked;
 use crate::ledger::{Entry, Kind, Ledger};
 use crate::print::say;
+use crate::trace::violation;
 
 /// Entries that there is room for: a connection takes about ten.
 const ROOM: usize = 1 << 15;
@@ -31,7 +32,7 @@ pub(super) fn take(kind: Kind, address: usize, tag: u32, size: usize) {
 pub(super) fn give(kind: Kind, address: usize) {
     let known = HELD.lock().remove(kind, address).is_some();
     if !known {
-        say!("violation: {} {address:#x} is given back, and is not held", kind.name());
+        violation(format_args!("{} {address:#x} is given back, and is not held", kind.name()));
     }
 }
 

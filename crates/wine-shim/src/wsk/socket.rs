@@ -27,6 +27,7 @@ use super::queue::{Queue, Wish};
 use super::tables::{Kind, function};
 use crate::kernel::lock::{Guard, Locked};
 use crate::print::say;
+use crate::trace::violation;
 
 /// The queues of a socket.
 pub(super) const ACCEPT: usize = 0;
@@ -239,7 +240,7 @@ impl Socket {
             unsafe { Socket::release(socket) };
         });
         let Some(mut made) = made else {
-            say!("violation: no memory to close socket {}", self.number.load(Ordering::Relaxed));
+            violation(format_args!("no memory to close socket {}", self.number.load(Ordering::Relaxed)));
             return self.settle();
         };
         made.socket = self.refer();

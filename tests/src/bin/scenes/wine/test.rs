@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use wskclient_tests::rig::{expect_refused, wait_for};
+use wskclient_tests::wine::log::Line;
 use wskclient_tests::wine::{Mark, State, story};
 use wskclient_tests::{peer, timeline};
 
@@ -98,6 +99,8 @@ fn busy_end(session: &Session, steps: &mut Steps) -> Result<()> {
         let transfers = peer::Transfers::start(address, TRANSFERS, 7)?;
         let bytes = wait_for(|| (transfers.bytes() >= UNDER_WAY).then(|| transfers.bytes()));
         let bytes = bytes.context("the transfers stand still")?;
+        let accepted = || session.log().since(mark).iter().filter(|line| is_connection(line)).count();
+        wait_for(|| (accepted() >= OPEN).then_some(())).with_context(|| format!("{} of {OPEN} were accepted", accepted()))?;
         Ok(((idle, transfers), format!("{} KiB are back, more under way", bytes >> 10)))
     })?;
     take_stop(session, steps, "sc stop, in the middle of them")?;
@@ -109,6 +112,11 @@ fn busy_end(session: &Session, steps: &mut Steps) -> Result<()> {
         told.expect_sockets_closed()?;
         Ok(((), format!("{} KiB came back over the transfers, all as sent", bytes >> 10)))
     })
+}
+
+/// Whether it says that the driver has a connection.
+fn is_connection(line: &Line) -> bool {
+    line.shim_says("SocketCreated ") && line.text.trim_end().ends_with(" connection")
 }
 
 /// A second start; the provider goes while connections are open, and comes back.
@@ -127,6 +135,9 @@ fn provider_returns(session: &Session, steps: &mut Steps) -> Result<()> {
     let again = steps.take("bring it back", || {
         session.set_provider(true)?;
         let again = session.listening(mark)?;
+        // The driver listens from a thread of its own, perhaps before its attach callback has returned.
+        let what = "the attach callback has not returned";
+        session.log().wait_for(mark, PATIENCE, what, |line| line.shim_says("AttachReturn client").then_some(()))?;
         session.story(mark).expect(story::PROVIDER_RETURNED)?;
         drop(peer::echo_works(again)?);
         Ok((again, format!("a new binding, echo again at {again}")))
